@@ -1,0 +1,102 @@
+"""One log line per request."""
+
+from collections.abc import Container
+from time import perf_counter
+
+import structlog
+from starlette import status
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger(__name__)
+
+CLIENT_CLOSED_REQUEST = 499  # nginx's name for a client that left before its answer
+
+
+class AccessLogMiddleware:
+    """Logs `request` with the route's template, never the path: paths hold ids and secret links.
+
+    Args:
+        app: the next ASGI application.
+        quiet_routes: templates whose successes are worth a line only at DEBUG (probes).
+    """
+
+    def __init__(self, app: ASGIApp, quiet_routes: Container[str] = ("/health",)) -> None:
+        self.app = app
+        self.quiet_routes = quiet_routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        started_at = perf_counter()
+        answered: int | None = None
+        size = 0
+
+        async def send_watched(message: Message) -> None:
+            nonlocal answered, size
+            if message["type"] == "http.response.start":
+                answered = message["status"]
+            elif message["type"] == "http.response.body":
+                size += len(message.get("body", b""))
+            await send(message)
+
+        failure: BaseException | None = None
+        try:
+            await self.app(scope, receive, send_watched)
+        except BaseException as exc:
+            failure = exc
+            raise
+        finally:
+            self._write(scope, answered or _status_of(failure), size, started_at, failure)
+
+    def _write(
+        self,
+        scope: Scope,
+        answered: int,
+        size: int,
+        started_at: float,
+        failure: BaseException | None,
+    ) -> None:
+        # Read now, not on the way in: the router, the proxy middleware and authentication
+        # have filled the scope meanwhile.
+        route = route_template(scope)
+        client = scope.get("client")
+        fields = {
+            "method": scope["method"],
+            "route": route,
+            "status": answered,
+            "duration_ms": round((perf_counter() - started_at) * 1000, 2),
+            "bytes": size,
+            "client": client[0] if client else None,
+        }
+        user_id = scope.get("state", {}).get("user_id")
+        if user_id is not None:
+            fields["user_id"] = str(user_id)
+        if failure is not None:
+            fields["failure"] = type(failure).__name__
+
+        if answered >= status.HTTP_500_INTERNAL_SERVER_ERROR:
+            log.warning("request", **fields)
+        elif route in self.quiet_routes:
+            log.debug("request", **fields)
+        else:
+            log.info("request", **fields)
+
+
+def route_template(scope: Scope) -> str | None:
+    """The full template of the route that took the request (`/api/v1/bookings/{booking_id}`).
+
+    None where no route did. FastAPI leaves the route as it was declared in `scope["route"]`,
+    without the prefixes of the routers that include it; the whole path is in its own entry.
+    """
+    route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
+    return getattr(route, "path", None)
+
+
+def _status_of(failure: BaseException | None) -> int:
+    """The status to log when no answer was started."""
+    if failure is None or isinstance(failure, ClientDisconnect):
+        return CLIENT_CLOSED_REQUEST
+    return status.HTTP_500_INTERNAL_SERVER_ERROR

@@ -1,0 +1,59 @@
+"""Conditional requests (RFC 9110, 13): versions as entity tags."""
+
+import re
+from typing import Annotated, Literal
+
+from fastapi import Depends, Header, Request, Response
+
+from app.core.errors import ValidationFailed, VersionMismatch
+
+_TAG = re.compile(r'(?P<weak>W/)?"(?P<opaque>[\x21\x23-\x7e\x80-\xff]*)"')
+
+
+def etag(version: int) -> str:
+    """The entity tag of a resource at `version`."""
+    return f'"{version}"'
+
+
+class IfMatch:
+    """The versions a client says it has seen, `*` for whichever there is, or None: no matter."""
+
+    def __init__(self, tags: frozenset[str] | Literal["*"] | None) -> None:
+        self._tags = tags
+
+    def check(self, version: int | None) -> None:
+        """Raise VersionMismatch if the client has not seen this version; None: nothing is there."""
+        if self._tags is None:
+            return
+        if version is None or (self._tags != "*" and str(version) not in self._tags):
+            raise VersionMismatch
+
+
+def if_match(
+    value: Annotated[
+        str | None,
+        Header(alias="If-Match", description='The version you have seen, such as `"3"`.'),
+    ] = None,
+) -> IfMatch:
+    if value is None:
+        return IfMatch(None)
+    if value.strip() == "*":
+        return IfMatch("*")
+    tags = list(_TAG.finditer(value))
+    if not tags or _TAG.sub("", value).strip(" \t,"):
+        raise ValidationFailed.at("#/If-Match", "not a list of entity tags")
+    # A weak tag never matches here: the comparison is strong (RFC 9110, 13.1.1).
+    return IfMatch(frozenset(tag["opaque"] for tag in tags if not tag["weak"]))
+
+
+Precondition = Annotated[IfMatch, Depends(if_match)]
+
+
+def etag_matches(request: Request, response: Response) -> bool:
+    """Whether `If-None-Match` names the tag of this successful answer (weak comparison)."""
+    wanted = request.headers.get("if-none-match")
+    current = response.headers.get("etag")
+    if wanted is None or current is None or response.status_code != 200:  # noqa: PLR2004
+        return False
+    opaque = current.removeprefix("W/").strip('"')
+    return wanted.strip() == "*" or any(t["opaque"] == opaque for t in _TAG.finditer(wanted))

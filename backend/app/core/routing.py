@@ -1,0 +1,137 @@
+"""The route class of every API route: what HTTP asks of all of them, in one place.
+
+- A body that is not declared as JSON is 415, where JSON is expected.
+- JSON is read strictly: UTF-8, no NaN, no lone surrogates, no NUL, no bottomless nesting.
+- Unknown query parameters are refused, like unknown body fields.
+- A conditional GET whose ETag still holds is answered 304 (RFC 9110, 13.1.2).
+- The answer to a request with an Idempotency-Key is kept in its transaction.
+"""
+
+import json
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, NoReturn
+
+from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.params import Form
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from app.core import idempotency
+from app.core.errors import AppError, UnsupportedMediaType
+from app.core.preconditions import etag_matches
+from app.core.problems import app_problem
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class StrictRequest(Request):
+    """A request whose JSON is what RFC 8259 calls JSON, and what Postgres can store."""
+
+    async def json(self) -> Any:  # noqa: ANN401 - JSON
+        body = await self.body()
+        try:
+            # Decoded here, for `json` would accept UTF-16 and lone surrogates as well.
+            value = json.loads(body.decode(), parse_constant=_refuse_constant)
+            if b"\\u" in body:
+                _refuse_unstorable(value)
+        except json.JSONDecodeError:
+            raise
+        except (ValueError, RecursionError) as error:  # not UTF-8, huge numbers, deep nesting
+            raise json.JSONDecodeError(type(error).__name__, "", 0) from None
+        return value
+
+
+class ApiRoute(APIRoute):
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+        known = frozenset(_query_names(self.dependant))
+        field = self.body_field
+        takes_json = field is not None and not isinstance(field.field_info, Form)
+
+        async def handler(request: Request) -> Response:
+            _refuse_unknown_query(request, known)
+            request = StrictRequest(request.scope, request.receive)
+            if takes_json and not _is_json(request) and await request.body():
+                raise UnsupportedMediaType
+            try:
+                response = await handle(request)
+            except idempotency.Replay as replay:
+                return replay.response
+            except AppError as error:
+                return await _final_error(request, error)
+            if request.method == "GET" and etag_matches(request, response):
+                return _not_modified(response)
+            if (claim := idempotency.claim_of(request)) is not None:
+                await claim.remember(response)
+            return response
+
+        return handler
+
+
+async def _final_error(request: Request, error: AppError) -> Response:
+    """Keep an outcome that is the request's answer for good; let all others be tried again."""
+    claim = idempotency.claim_of(request)
+    if claim is None or not idempotency.is_final(error):
+        raise error
+    response = app_problem(request.scope, error)
+    await claim.remember_refusal(response)
+    return response
+
+
+def _not_modified(response: Response) -> Response:
+    kept = ("etag", "cache-control", "vary", "content-location", "expires")
+    headers = {name: response.headers[name] for name in kept if name in response.headers}
+    return Response(status_code=304, headers=headers)
+
+
+def _is_json(request: Request) -> bool:
+    essence = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return essence == "application/json" or (
+        essence.startswith("application/") and essence.endswith("+json")
+    )
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise json.JSONDecodeError(f"{name} is not JSON", "", 0)
+
+
+def _refuse_unstorable(value: object) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    # Without escaped backslashes, a `\\u0000` that is left is a NUL.
+    if "\\u0000" in text.replace(r"\\", ""):
+        raise json.JSONDecodeError("NUL characters are not accepted", "", 0)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise json.JSONDecodeError("Lone surrogates are not characters", "", 0) from None
+
+
+def _refuse_unknown_query(request: Request, known: frozenset[str]) -> None:
+    if not request.scope["query_string"]:
+        return
+    unknown = [name for name in request.query_params if name not in known]
+    errors = [
+        {"type": "extra_forbidden", "loc": ("query", name), "msg": "Unknown parameter"}
+        for name in unknown
+    ]
+    errors += [
+        {"type": "nul", "loc": ("query", name), "msg": "NUL characters are not accepted"}
+        for name, value in request.query_params.multi_items()
+        if "\0" in value
+    ]
+    if errors:
+        raise RequestValidationError(errors)
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    for param in dependant.query_params:
+        annotation = param.field_info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            for name, field in annotation.model_fields.items():
+                yield field.alias or name
+        else:
+            yield param.alias
+    for dependency in dependant.dependencies:
+        yield from _query_names(dependency)

@@ -1,0 +1,98 @@
+"""Types shared by the schemas of all rooms."""
+
+from datetime import UTC, datetime
+from functools import cache
+from typing import Annotated, Any
+from zoneinfo import available_timezones
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+
+_FIRST_YEAR, _LAST_YEAR = 1970, 2199
+
+
+class Input(BaseModel):
+    """What clients send: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+class Output(BaseModel):
+    """What clients get, built from entities and rows alike."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+def _printable(text: str) -> str:
+    """Refuse control characters: they end as headers, log lines and calendar fields."""
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):  # noqa: PLR2004 - C0 and DEL
+        raise ValueError("control characters are not accepted")
+    return text
+
+
+def _printable_lines(text: str) -> str:
+    _printable(text.replace("\n", "").replace("\r", "").replace("\t", ""))
+    return text
+
+
+def _instant_text(value: object) -> object:
+    if not isinstance(value, str | datetime):
+        raise ValueError("an instant is text in RFC 3339, with an offset")  # noqa: TRY004
+    return value
+
+
+def _in_years_postgres_and_zones_know(instant: datetime) -> datetime:
+    # As written first: near the years 1 and 9999 Python cannot convert it.
+    if _FIRST_YEAR <= instant.year <= _LAST_YEAR:
+        in_utc = instant.astimezone(UTC)
+        if _FIRST_YEAR <= in_utc.year <= _LAST_YEAR:
+            return in_utc
+    raise ValueError(f"an instant lies in the years {_FIRST_YEAR} to {_LAST_YEAR}, in UTC")
+
+
+@cache  # it looks through the whole database of zones
+def _zones() -> frozenset[str]:
+    # These two are the machine's own, not IANA's: elsewhere they mean something else.
+    return frozenset(available_timezones() - {"Factory", "localtime"})
+
+
+def _zone(name: str) -> str:
+    if name not in _zones():
+        raise ValueError("not an IANA time zone name")
+    return name
+
+
+Line = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_printable),
+]
+Paragraphs = Annotated[str, StringConstraints(max_length=5000), AfterValidator(_printable_lines)]
+Zone = Annotated[
+    str,
+    AfterValidator(_zone),
+    Field(description="An IANA time zone name.", examples=["Europe/Paris"], max_length=64),
+]
+Instant = Annotated[
+    AwareDatetime,
+    BeforeValidator(_instant_text),
+    AfterValidator(_in_years_postgres_and_zones_know),
+    Field(description="RFC 3339 with an offset.", examples=["2026-11-23T09:00:00+01:00"]),
+]
+Version = Annotated[int, Field(description="Rises with each change; also the ETag.", examples=[1])]
+
+
+# Default of a PATCH's fields: `patched` reads only those that were named, so null stays refused.
+UNCHANGED: Any = Field(default_factory=lambda: None)
+
+
+def patched(model: BaseModel) -> dict[str, Any]:
+    """The fields a PATCH names."""
+    return model.model_dump(exclude_unset=True)
