@@ -1,0 +1,43 @@
+"""The permission catalogue, and what the built-in roles are granted when they are first made.
+
+A permission is `resource:action`. Actions on one's own things (my bookings, my calendar) need no
+permission beyond the ones below: `rules.py` of each room decides about objects.
+"""
+
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    SERVICES_WRITE = "services:write"
+    LOCATIONS_WRITE = "locations:write"
+    PROVIDERS_WRITE = "providers:write"
+    SCHEDULES_WRITE = "schedules:write"
+    SCHEDULES_WRITE_OWN = "schedules:write_own"
+    BOOKINGS_CREATE = "bookings:create"
+    BOOKINGS_READ_ALL = "bookings:read_all"
+    BOOKINGS_WRITE_ALL = "bookings:write_all"
+    AUDIT_READ = "audit:read"
+
+
+DESCRIPTIONS: dict[Permission, str] = {
+    Permission.SERVICES_WRITE: "Create and change services and who gives them.",
+    Permission.LOCATIONS_WRITE: "Create and change locations.",
+    Permission.PROVIDERS_WRITE: "Create and change providers.",
+    Permission.SCHEDULES_WRITE: "Change anyone's schedule.",
+    Permission.SCHEDULES_WRITE_OWN: "Change the schedule of the provider one is.",
+    Permission.BOOKINGS_CREATE: "Book for oneself.",
+    Permission.BOOKINGS_READ_ALL: "See every booking.",
+    Permission.BOOKINGS_WRITE_ALL: "Book for others and act on every booking.",
+    Permission.AUDIT_READ: "Read the audit log.",
+}
+
+CUSTOMER, PROVIDER, ADMIN = "customer", "provider", "admin"
+
+BUILT_IN_ROLES: dict[str, tuple[str, frozenset[Permission]]] = {
+    CUSTOMER: ("Books for themselves.", frozenset({Permission.BOOKINGS_CREATE})),
+    PROVIDER: (
+        "Gives services and owns a calendar.",
+        frozenset({Permission.BOOKINGS_CREATE, Permission.SCHEDULES_WRITE_OWN}),
+    ),
+    ADMIN: ("Runs the business.", frozenset(Permission)),
+}

@@ -1,0 +1,64 @@
+"""What clients send and get about providers."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, Field
+
+from app.core.schemas import UNCHANGED, Input, Line, Output, Paragraphs, Version, Zone
+
+LocationIds = Annotated[
+    list[UUID], AfterValidator(lambda ids: list(dict.fromkeys(ids))), Field(max_length=100)
+]
+
+
+class ProviderCreate(Input):
+    user_id: UUID | None = Field(None, description="The account that owns this calendar.")
+    display_name: Line = Field(examples=["Dr. Grace Hopper"])
+    bio: Paragraphs = ""
+    time_zone: Zone
+    location_ids: LocationIds = Field(default_factory=list)
+    is_active: bool = True
+
+
+class ProviderPatch(Input):
+    """The fields to change; a field that is not named stays as it is."""
+
+    user_id: UUID | None = None
+    display_name: Line = UNCHANGED
+    bio: Paragraphs = UNCHANGED
+    time_zone: Zone = UNCHANGED
+    location_ids: LocationIds = UNCHANGED
+    is_active: bool = UNCHANGED
+
+
+class ProviderOut(Output):
+    id: UUID
+    user_id: UUID | None
+    display_name: str
+    bio: str
+    time_zone: str
+    location_ids: list[UUID]
+    is_active: bool
+    version: Version
+    created_at: datetime
+    updated_at: datetime
+
+
+class Assignment(Input):
+    """A provider of a service."""
+
+    provider_id: UUID
+    weight: int = Field(1, ge=1, le=1000, description="Share among several, for round robin.")
+    priority: int = Field(0, ge=0, le=1000, description="Higher is asked first.")
+
+
+class Assignments(Input):
+    providers: list[Assignment] = Field(max_length=1000)
+
+
+class AssignmentsOut(Output):
+    service_id: UUID
+    providers: list[Assignment]
+    version: Version
