@@ -1,0 +1,119 @@
+"""Answers about free times, as bytes: built once, kept under the versions they were made from."""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Final
+from uuid import UUID
+
+from cachetools import LRUCache
+
+from app.availability.wall_clock import Minute, OffsetSpan, local_days, offset_spans
+
+_DAY: Final = 24 * 60
+_EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
+_CLOCK: Final = tuple(f"T{m // 60:02}:{m % 60:02}:00" for m in range(_DAY))
+_KEPT_BYTES: Final = 64 * 1024 * 1024
+
+Free = Sequence[tuple[Minute, tuple[int, ...]]]
+"""Starts, ascending, each with the indexes of the providers who are free then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The body, its entity tag, and until when time alone does not change it."""
+
+    body: bytes
+    etag: str
+    fresh_until: Minute | None
+
+    def is_fresh(self, now: float) -> bool:
+        return self.fresh_until is None or now < self.fresh_until * 60
+
+
+class AnswerCache:
+    """The most recently used answers of this process, by question and calendar versions.
+
+    The versions come from Postgres with each request, so an answer found here is never stale.
+    """
+
+    def __init__(self, kept_bytes: int = _KEPT_BYTES) -> None:
+        self._answers: LRUCache[object, Answer] = LRUCache(
+            kept_bytes, getsizeof=lambda answer: len(answer.body)
+        )
+
+    def get(self, key: object, now: float) -> Answer | None:
+        answer = self._answers.get(key)
+        return answer if answer is not None and answer.is_fresh(now) else None
+
+    def put(self, key: object, answer: Answer) -> None:
+        if len(answer.body) <= self._answers.maxsize:
+            self._answers[key] = answer
+
+
+def render(
+    *,
+    service_id: UUID,
+    zone: str,
+    duration: int,
+    provider_ids: Sequence[UUID],
+    first: date,
+    last: date,
+    free: Free,
+    fresh_until: Minute | None,
+) -> Answer:
+    """The answer in JSON: every day of the range, with its slots in the zone's wall time."""
+    days = local_days(zone, first, last)
+    spans = offset_spans(zone, days[0][1], days[-1][2] + duration + 1)
+    wall = _WallText(spans)
+    starts = [start for start, _ in free]
+    parts = []
+    position = 0
+    for day, _, day_end in days:
+        until = bisect_right(starts, day_end - 1, lo=position)
+        slots = ",".join(
+            f'{{"start":"{wall(start)}","end":"{wall(start + duration)}",'
+            f'"seats_left":1,"providers":{_indexes(who)}}}'
+            for start, who in free[position:until]
+        )
+        parts.append(f'{{"date":"{day.isoformat()}","slots":[{slots}]}}')
+        position = until
+    ids = ",".join(f'"{i}"' for i in provider_ids)
+    body = (
+        f'{{"service_id":"{service_id}","time_zone":"{zone}","duration_minutes":{duration},'
+        f'"provider_ids":[{ids}],"days":[{",".join(parts)}]}}'
+    ).encode()
+    # A digest of the body: it changes exactly when the answer does.
+    etag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+    return Answer(body, etag, fresh_until)
+
+
+class _WallText:
+    """RFC 3339 text for minutes, with one look-up of the offset per slot and no datetimes."""
+
+    def __init__(self, spans: Sequence[OffsetSpan]) -> None:
+        self._begins = [start for start, _, _ in spans]
+        self._offsets = [(offset, _offset_text(offset)) for _, _, offset in spans]
+
+    def __call__(self, instant: Minute) -> str:
+        offset, text = self._offsets[bisect_right(self._begins, instant) - 1]
+        day, minute = divmod(instant + offset, _DAY)
+        return f"{_date_text(day)}{_CLOCK[minute]}{text}"
+
+
+@lru_cache(maxsize=4096)
+def _date_text(epoch_day: int) -> str:
+    return date.fromordinal(_EPOCH_ORDINAL + epoch_day).isoformat()
+
+
+def _offset_text(offset: int) -> str:
+    hours, minutes = divmod(abs(offset), 60)
+    return f"{'-' if offset < 0 else '+'}{hours:02}:{minutes:02}"
+
+
+@lru_cache(maxsize=4096)
+def _indexes(providers: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, providers))}]"

@@ -1,0 +1,33 @@
+"""The availability service for routes: one inside a transaction, one that only reads."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.availability.answers import AnswerCache
+from app.availability.service import AvailabilityService
+from app.core.dependencies import AppClock, AppSettings
+from app.core.unit_of_work import ReadSession, Session
+
+
+def answer_cache(request: Request) -> AnswerCache:
+    return request.app.state.answer_cache  # type: ignore[no-any-return]  # Starlette's State
+
+
+Cache = Annotated[AnswerCache, Depends(answer_cache)]
+
+
+def availability(
+    session: Session, cache: Cache, clock: AppClock, settings: AppSettings
+) -> AvailabilityService:
+    return AvailabilityService(session, cache, clock, settings.BUSINESS_TIME_ZONE)
+
+
+def availability_reader(
+    session: ReadSession, cache: Cache, clock: AppClock, settings: AppSettings
+) -> AvailabilityService:
+    return AvailabilityService(session, cache, clock, settings.BUSINESS_TIME_ZONE)
+
+
+Availability = Annotated[AvailabilityService, Depends(availability)]
+AvailabilityReader = Annotated[AvailabilityService, Depends(availability_reader)]

@@ -1,0 +1,54 @@
+"""What clients send and get about free times. The answer itself is rendered by `answers.py`."""
+
+from datetime import UTC, date, datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, Field
+
+from app.core.schemas import Instant, Output
+
+_FIRST_DAY, _LAST_DAY = date(1970, 1, 2), date(2199, 12, 30)
+
+
+def _supported(day: date) -> date:
+    if not _FIRST_DAY <= day <= _LAST_DAY:
+        raise ValueError("a date lies in the years 1970 to 2199")
+    return day
+
+
+class Slot(Output):
+    """A time that can be booked, and the indexes in `provider_ids` of who is free then."""
+
+    start: datetime = Field(examples=["2026-11-23T09:00:00+01:00"])
+    end: datetime = Field(examples=["2026-11-23T09:30:00+01:00"])
+    seats_left: int = Field(examples=[1])
+    providers: list[int] = Field(examples=[[0, 2]])
+
+
+class Day(Output):
+    date: date
+    slots: list[Slot]
+
+
+class AvailabilityOut(Output):
+    """The free times of every day of the range; a day without any is there as well."""
+
+    service_id: UUID
+    time_zone: str
+    duration_minutes: int
+    provider_ids: list[UUID]
+    days: list[Day]
+
+
+Moment = Annotated[date, AfterValidator(_supported), Field(examples=["2026-11-23"])] | Instant
+"""A date (the whole day, in the answer's zone) or an instant."""
+
+
+def minute(instant: datetime) -> int:
+    """Minutes since the epoch, rounded up: the first whole minute at or after the instant."""
+    return -int(-instant.timestamp() // 60)
+
+
+def instant(minute_of_epoch: int) -> datetime:
+    return datetime.fromtimestamp(minute_of_epoch * 60, UTC)
