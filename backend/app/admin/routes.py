@@ -1,0 +1,48 @@
+"""`/admin`."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+
+from app.admin.dependencies import AdminReader
+from app.admin.schemas import AuditEntry, PermissionOut
+from app.auth.dependencies import require
+from app.auth.permissions import Permission
+from app.core.errors import Forbidden, Unauthenticated, ValidationFailed
+from app.core.pagination import Page, Paging
+from app.core.problems import problems
+from app.core.routing import ApiRoute
+
+router = APIRouter(
+    prefix="/admin",
+    tags=["admin"],
+    route_class=ApiRoute,
+    dependencies=[Depends(require(Permission.AUDIT_READ))],
+)
+
+
+@router.get(
+    "/permissions",
+    operation_id="admin_permissions_list",
+    summary="The permission catalogue",
+    responses=problems(Unauthenticated, Forbidden),
+)
+async def list_permissions(admin: AdminReader) -> Page[PermissionOut]:
+    return admin.permissions()
+
+
+@router.get(
+    "/audit-log",
+    operation_id="admin_audit_log",
+    summary="What happened, the newest first",
+    responses=problems(Unauthenticated, Forbidden, ValidationFailed),
+)
+async def audit_log(
+    admin: AdminReader,
+    page: Paging,
+    type: Annotated[str | None, Query(max_length=100)] = None,  # noqa: A002 - the contract's name
+    subject_id: UUID | None = None,
+    actor_id: UUID | None = None,
+) -> Page[AuditEntry]:
+    return await admin.audit_log(page, event_type=type, subject_id=subject_id, actor_id=actor_id)

@@ -1,0 +1,104 @@
+"""Bookings."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    TIMESTAMP,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.bookings.rules import OCCUPYING, TRANSITIONS, Action, Status
+from app.core.errors import InvalidTransition
+from app.core.ids import new_id
+from app.database import Base, Versioned
+
+
+def _sql_list(statuses: frozenset[Status]) -> str:
+    return ", ".join(f"'{status}'" for status in sorted(statuses))
+
+
+class Booking(Versioned, Base):
+    """An agreement about a time.
+
+    It is kept twice: as instants, and as the wall time and zone that the people agreed on, so that
+    a change of the time-zone database can be applied to what lies ahead. While its status occupies
+    the calendar it owns an allocation, which is always one of its own provider's.
+
+    `provider_id` comes first in the key, so that the table can be sharded by it.
+    """
+
+    __tablename__ = "bookings"
+    __table_args__ = (
+        PrimaryKeyConstraint("provider_id", "id"),
+        ForeignKeyConstraint(
+            ["provider_id", "allocation_id"], ["allocations.subject_id", "allocations.id"]
+        ),
+        Index(None, "id"),
+        Index("uq_bookings_reference", "reference", unique=True),
+        Index(None, "customer_id", "starts_at"),
+        Index(None, "provider_id", "starts_at"),
+        Index(None, "provider_id", "allocation_id"),
+        Index(None, "service_id", "starts_at"),
+        Index(None, "starts_at", "id"),
+        CheckConstraint(f"status IN ({_sql_list(frozenset(Status))})", name="status_known"),
+        CheckConstraint(
+            f"(status IN ({_sql_list(OCCUPYING)})) = (allocation_id IS NOT NULL)",
+            name="occupying_owns_allocation",
+        ),
+        CheckConstraint(
+            "ends_at = starts_at + make_interval(mins => duration_minutes)", name="ends_at_exact"
+        ),
+        CheckConstraint("duration_minutes > 0 AND seats > 0", name="not_empty"),
+        CheckConstraint("(price_amount IS NULL) = (price_currency IS NULL)", name="price_complete"),
+    )
+
+    id: Mapped[UUID] = mapped_column(default=new_id)
+    provider_id: Mapped[UUID] = mapped_column(ForeignKey("providers.id"))
+    service_id: Mapped[UUID] = mapped_column(ForeignKey("services.id"))
+    allocation_id: Mapped[UUID | None]
+    customer_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    reference: Mapped[str]
+    status: Mapped[str]
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+    time_zone: Mapped[str]
+    wall_start: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=False))
+    duration_minutes: Mapped[int] = mapped_column(Integer())
+    seats: Mapped[int] = mapped_column(Integer(), server_default="1")
+    notes: Mapped[str] = mapped_column(server_default="")
+    price_amount: Mapped[int | None]
+    price_currency: Mapped[str | None]
+    policy: Mapped[dict[str, Any]] = mapped_column(JSONB())
+    source: Mapped[str]
+    sequence: Mapped[int] = mapped_column(Integer(), server_default="0")
+    cancelled_by: Mapped[str | None]
+    cancelled_reason: Mapped[str | None]
+    cancelled_at: Mapped[datetime | None]
+
+    def cancel(self, *, by: str, reason: str, at: datetime) -> UUID | None:
+        """Cancel, and give up the allocation, whose id is returned for release.
+
+        Raises:
+            InvalidTransition: it is not in a status that can be cancelled.
+        """
+        self._go(Action.CANCEL)
+        self.cancelled_by, self.cancelled_reason, self.cancelled_at = by, reason, at
+        # A cancellation is a new revision of the calendar entry (RFC 5546, 3.2.5).
+        self.sequence += 1
+        released, self.allocation_id = self.allocation_id, None
+        return released
+
+    def _go(self, action: Action) -> None:
+        sources, target = TRANSITIONS[action]
+        if self.status not in sources:
+            raise InvalidTransition(f"A booking that is {self.status} cannot take this action.")
+        self.status = target

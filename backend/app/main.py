@@ -1,0 +1,148 @@
+"""The application: settings → middleware → routers → lifespan.
+
+`uvicorn app.main:app` serves the app made from the environment; `create_app` makes others.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from app.admin.routes import router as admin
+from app.auth.authenticator import Authenticator
+from app.auth.routes import router as auth
+from app.auth.tokens import TokenSigner
+from app.availability.answers import AnswerCache
+from app.availability.routes import router as availability
+from app.bookings.routes import router as bookings
+from app.catalog.routes import locations, services
+from app.config import Settings
+from app.core.clock import Clock, system_clock
+from app.core.docs import add_docs
+from app.core.logging import configure_logging
+from app.core.middleware.access_log import AccessLogMiddleware
+from app.core.middleware.body_limit import BodyLimitMiddleware
+from app.core.middleware.errors import UnhandledErrorMiddleware
+from app.core.middleware.request_context import RequestContextMiddleware
+from app.core.middleware.security_headers import SecurityHeadersMiddleware
+from app.core.middleware.transaction_retry import TransactionRetryMiddleware
+from app.core.migrations import migration_head
+from app.core.openapi import describe
+from app.core.problems import add_problem_handlers, escaped_problem
+from app.core.redis import create_redis
+from app.core.security import PasswordHasher
+from app.core.system import VERSION
+from app.core.system import router as system
+from app.core.unit_of_work import should_retry
+from app.database import Database
+from app.providers.routes import assignments, providers
+from app.schedules.routes import router as schedules
+
+EXPOSED_HEADERS = (
+    "ETag",
+    "Idempotency-Replayed",
+    "Location",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+    "X-Request-ID",
+)
+
+
+def create_app(settings: Settings | None = None, *, clock: Clock = system_clock) -> FastAPI:
+    """An application of its own: settings, connections and caches are shared with no other."""
+    settings = settings or Settings()
+    configure_logging(settings)
+    app = FastAPI(
+        title=settings.PROJECT_NAME,
+        version=VERSION,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        # The redirect would lead to whatever the Host header says.
+        redirect_slashes=False,
+        openapi_url="/openapi.json" if settings.serves_docs else None,
+    )
+    app.state.settings = settings
+    app.state.clock = clock
+    add_problem_handlers(app)
+    _add_middleware(app, settings)
+    _add_routers(app, settings)
+    add_docs(app, settings)
+    describe(app, settings)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open what the requests share, and close it when the last one has been answered."""
+    state, settings = app.state, app.state.settings
+    state.database = Database.from_settings(settings)
+    state.redis = create_redis(settings)
+    state.password_hasher = PasswordHasher(rounds=settings.BCRYPT_ROUNDS)
+    state.authenticator = Authenticator(state.database, TokenSigner(settings), state.clock)
+    state.answer_cache = AnswerCache()
+    state.migration_head = migration_head()
+    try:
+        yield
+    finally:
+        state.password_hasher.close()
+        await state.redis.aclose()
+        await state.database.dispose()
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Innermost first, since each wraps the ones before it.
+
+    Every answer, a 500 included, passes through CORS, the security headers and the access log.
+    """
+    app.add_middleware(TransactionRetryMiddleware, is_retryable=should_retry)
+    app.add_middleware(BodyLimitMiddleware, max_body_size=settings.MAX_REQUEST_SIZE)
+    app.add_middleware(UnhandledErrorMiddleware, render=escaped_problem)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_credentials=settings.USE_CREDENTIALS,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "Idempotency-Key",
+            "If-Match",
+            "If-None-Match",
+            "X-API-Key",
+            "X-Request-ID",
+        ],
+        expose_headers=EXPOSED_HEADERS,
+    )
+    if settings.ENABLE_SECURITY_HEADERS:
+        app.add_middleware(SecurityHeadersMiddleware, hsts=settings.ENVIRONMENT != "local")
+    if settings.REQUEST_LOGGING:
+        app.add_middleware(AccessLogMiddleware)
+    app.add_middleware(RequestContextMiddleware)
+
+
+def _add_routers(app: FastAPI, settings: Settings) -> None:
+    app.include_router(system)
+    api = APIRouter(prefix=settings.API_V1_STR)
+    for router in (
+        auth,
+        services,
+        locations,
+        providers,
+        assignments,
+        schedules,
+        availability,
+        bookings,
+        admin,
+    ):
+        api.include_router(router)
+    app.include_router(api)
+
+
+def __getattr__(name: str) -> FastAPI:
+    """`app`, made when it is asked for: importing this module reads no environment."""
+    if name == "app":
+        return create_app()
+    raise AttributeError(name)

@@ -1,0 +1,20 @@
+"""Every table there is, gathered for migrations."""
+
+from app.auth import models as auth
+from app.availability import models as availability
+from app.bookings import models as bookings
+from app.catalog import models as catalog
+from app.core import events, idempotency
+from app.providers import models as providers
+from app.schedules import models as schedules
+
+__all__ = [
+    "auth",
+    "availability",
+    "bookings",
+    "catalog",
+    "events",
+    "idempotency",
+    "providers",
+    "schedules",
+]
