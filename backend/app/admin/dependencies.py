@@ -8,7 +8,7 @@ from app.admin.service import AdminService
 from app.core.unit_of_work import ReadSession
 
 
-def admin_reader(session: ReadSession) -> AdminService:
+async def admin_reader(session: ReadSession) -> AdminService:
     return AdminService(session)
 
 

@@ -21,11 +21,11 @@ from app.core.unit_of_work import ReadSession, Session
 bearer = OAuth2PasswordBearer(tokenUrl="auth/token", auto_error=False, scheme_name="Bearer")
 
 
-def authenticator(request: Request) -> Authenticator:
+async def authenticator(request: Request) -> Authenticator:
     return request.app.state.authenticator  # type: ignore[no-any-return]  # Starlette's State
 
 
-def signer(settings: AppSettings) -> TokenSigner:
+async def signer(settings: AppSettings) -> TokenSigner:
     return TokenSigner(settings)
 
 
@@ -96,7 +96,7 @@ async def idempotent(
 Idempotent = Depends(idempotent)
 
 
-def account_service(
+async def account_service(
     session: Session,
     passwords: Passwords,
     token_signer: Annotated[TokenSigner, Depends(signer)],
@@ -105,7 +105,7 @@ def account_service(
     return AccountService(session, passwords, token_signer, clock)
 
 
-def account_reader(
+async def account_reader(
     session: ReadSession,
     passwords: Passwords,
     token_signer: Annotated[TokenSigner, Depends(signer)],

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, EmailStr, Field, SecretStr
 
-from app.core.schemas import Input, Line, Output, Version
+from app.core.schemas import Input, Line, Output, Version, example
 
 EmailAddress = Annotated[
     EmailStr,
@@ -23,12 +23,18 @@ class Credentials(Input):
 
 
 class Signup(Credentials):
+    model_config = example(
+        name="Ada Lovelace", email="ada@example.com", password="correct horse battery"
+    )
+
     name: Line = Field(examples=["Ada Lovelace"])
     email: EmailAddress
     password: Password
 
 
 class Login(Credentials):
+    model_config = example(email="ada@example.com", password="correct horse battery")
+
     email: EmailAddress
     password: Password
 

@@ -10,20 +10,20 @@ from app.core.dependencies import AppClock, AppSettings
 from app.core.unit_of_work import ReadSession, Session
 
 
-def answer_cache(request: Request) -> AnswerCache:
+async def answer_cache(request: Request) -> AnswerCache:
     return request.app.state.answer_cache  # type: ignore[no-any-return]  # Starlette's State
 
 
 Cache = Annotated[AnswerCache, Depends(answer_cache)]
 
 
-def availability(
+async def availability(
     session: Session, cache: Cache, clock: AppClock, settings: AppSettings
 ) -> AvailabilityService:
     return AvailabilityService(session, cache, clock, settings.BUSINESS_TIME_ZONE)
 
 
-def availability_reader(
+async def availability_reader(
     session: ReadSession, cache: Cache, clock: AppClock, settings: AppSettings
 ) -> AvailabilityService:
     return AvailabilityService(session, cache, clock, settings.BUSINESS_TIME_ZONE)

@@ -10,11 +10,11 @@ from app.core.dependencies import AppClock
 from app.core.unit_of_work import ReadSession, Session
 
 
-def bookings(session: Session, availability: Availability, clock: AppClock) -> BookingService:
+async def bookings(session: Session, availability: Availability, clock: AppClock) -> BookingService:
     return BookingService(session, availability, clock)
 
 
-def bookings_reader(
+async def bookings_reader(
     session: ReadSession, availability: AvailabilityReader, clock: AppClock
 ) -> BookingService:
     return BookingService(session, availability, clock)

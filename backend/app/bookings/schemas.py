@@ -8,17 +8,17 @@ from pydantic import Field
 
 from app.bookings.rules import Action, Status
 from app.catalog.schemas import Money
-from app.core.schemas import Input, Instant, Output, Paragraphs, Version
+from app.core.schemas import Input, Instant, Output, Paragraphs, Version, example
 
-_EXAMPLE = {
-    "service_id": "0199f0c0-0000-7000-8000-000000000001",
-    "start": "2026-11-23T09:00:00+01:00",
-    "notes": "First visit",
-}
+_EXAMPLE_ID = "0199f0c0-0000-7000-8000-000000000001"
 
 
 class BookingCreate(Input):
-    service_id: UUID = Field(examples=[_EXAMPLE["service_id"]])
+    model_config = example(
+        service_id=_EXAMPLE_ID, start="2026-11-23T09:00:00+01:00", notes="First visit"
+    )
+
+    service_id: UUID = Field(examples=[_EXAMPLE_ID])
     start: Instant
     provider_id: UUID | None = Field(
         None, description="Default: one of those who are free then.", examples=[None]
@@ -33,6 +33,8 @@ class BookingCreate(Input):
 
 
 class Cancellation(Input):
+    model_config = example(reason="I am ill.")
+
     reason: Annotated[Paragraphs, Field(max_length=500)] = ""
 
 

@@ -8,11 +8,11 @@ from app.catalog.service import CatalogService
 from app.core.unit_of_work import ReadSession, Session
 
 
-def catalog(session: Session) -> CatalogService:
+async def catalog(session: Session) -> CatalogService:
     return CatalogService(session)
 
 
-def catalog_reader(session: ReadSession) -> CatalogService:
+async def catalog_reader(session: ReadSession) -> CatalogService:
     return CatalogService(session)
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from app.core.schemas import UNCHANGED, Input, Line, Output, Paragraphs, Version, Zone
+from app.core.schemas import UNCHANGED, Input, Line, Output, Paragraphs, Version, Zone, example
 
 _DAY = 24 * 60
 _WEEK = 7 * _DAY
@@ -35,6 +35,16 @@ class Money(Input):
 
 
 class ServiceCreate(Input):
+    model_config = example(
+        name="First consultation",
+        durations_minutes=[30, 60],
+        buffer_after_minutes=10,
+        min_notice_minutes=120,
+        booking_window_days=60,
+        cancel_until_minutes=1440,
+        price={"amount": 4500, "currency": "EUR"},
+    )
+
     name: Line = Field(examples=["First consultation"])
     slug: Slug | None = Field(
         None, description="Default: made from the name.", examples=["first-consultation"]
@@ -67,6 +77,8 @@ class ServiceCreate(Input):
 
 class ServicePatch(Input):
     """The fields to change; a field that is not named stays as it is."""
+
+    model_config = example(durations_minutes=[45], price=None)
 
     name: Line = UNCHANGED
     slug: Slug = UNCHANGED
@@ -104,12 +116,18 @@ class ServiceOut(Output):
 
 
 class LocationCreate(Input):
+    model_config = example(
+        name="Clinic Paris", address="12 rue de la Paix, Paris", time_zone="Europe/Paris"
+    )
+
     name: Line = Field(examples=["Clinic Paris"])
     address: Paragraphs = Field("", examples=["12 rue de la Paix, Paris"])
     time_zone: Zone
 
 
 class LocationPatch(Input):
+    model_config = example(name="Clinic Opéra")
+
     name: Line = UNCHANGED
     address: Paragraphs = UNCHANGED
     time_zone: Zone = UNCHANGED

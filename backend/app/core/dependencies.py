@@ -1,4 +1,8 @@
-"""What every room may ask of the application: its settings, its clock, its password hasher."""
+"""What every room may ask of the application: its settings, its clock, its password hasher.
+
+Dependencies are `async def` throughout, also where nothing is awaited: FastAPI hands every other
+function to a thread, which takes longer than most of them.
+"""
 
 from typing import Annotated
 
@@ -9,15 +13,15 @@ from app.core.clock import Clock
 from app.core.security import PasswordHasher
 
 
-def settings(request: Request) -> Settings:
+async def settings(request: Request) -> Settings:
     return request.app.state.settings  # type: ignore[no-any-return]  # Starlette's State is untyped
 
 
-def clock(request: Request) -> Clock:
+async def clock(request: Request) -> Clock:
     return request.app.state.clock  # type: ignore[no-any-return]
 
 
-def password_hasher(request: Request) -> PasswordHasher:
+async def password_hasher(request: Request) -> PasswordHasher:
     return request.app.state.password_hasher  # type: ignore[no-any-return]
 
 

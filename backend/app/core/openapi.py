@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.config import Settings
-from app.core.problems import MEDIA_TYPE, Problem, problem_examples
+from app.core.problems import MEDIA_TYPE, Problem, problem_examples, problems_by_code
 
 _DESCRIPTION = """
 Appointment booking: honest free times, no double booking, ever.
@@ -48,12 +48,26 @@ def _document(app: FastAPI, settings: Settings) -> dict[str, Any]:
             scheme["flows"]["password"]["tokenUrl"] = f"{settings.API_V1_STR}/auth/token"
     for operations in document["paths"].values():
         for operation in operations.values():
-            _drop_default_validation_error(operation["responses"])
+            _complete(operation)
     return document
 
 
-def _drop_default_validation_error(responses: dict[str, Any]) -> None:
+def _complete(operation: dict[str, Any]) -> None:
+    """Add the problems that follow from what an operation takes, so that no route repeats them."""
+    responses = operation["responses"]
+    codes = []
     if MEDIA_TYPE not in responses.get("422", {"content": {MEDIA_TYPE: {}}})["content"]:
-        responses["422"]["content"] = {
-            MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}
-        }
+        del responses["422"]  # FastAPI's own
+        codes.append("validation_failed")
+    if "security" in operation:
+        if "401" not in responses:  # those who may stay anonymous
+            operation["security"].insert(0, {})
+        codes += ["invalid_token", "token_expired"]
+    if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", [])):
+        codes += ["idempotency_in_progress", "idempotency_key_reused"]
+    if "application/json" in operation.get("requestBody", {"content": {}})["content"]:
+        codes.append("unsupported_media_type")
+    for status, response in problems_by_code(*codes).items():
+        kept = responses.setdefault(str(status), response)["content"][MEDIA_TYPE]["examples"]
+        kept |= response["content"][MEDIA_TYPE]["examples"]
+    operation["responses"] = dict(sorted(responses.items()))

@@ -42,7 +42,7 @@ class PageRequest:
     cursor: str | None = None
 
 
-def page_request(
+async def page_request(
     limit: Annotated[int, Query(ge=1, le=MAXIMUM_LIMIT)] = DEFAULT_LIMIT,
     cursor: Annotated[str | None, Query(max_length=_MAXIMUM_CURSOR_LENGTH)] = None,
 ) -> PageRequest:

@@ -29,7 +29,7 @@ class IfMatch:
             raise VersionMismatch
 
 
-def if_match(
+async def if_match(
     value: Annotated[
         str | None,
         Header(alias="If-Match", description='The version you have seen, such as `"3"`.'),

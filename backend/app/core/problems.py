@@ -225,6 +225,11 @@ def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
     return by_status
 
 
+def problems_by_code(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The same for errors of rooms that the caller may not know."""
+    return problems(*(error for error in _family(AppError) if error.code in codes))
+
+
 def problem_examples() -> dict[str, Any]:
     """An example of each error that a client may meet, by its code."""
     return {

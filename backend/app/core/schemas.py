@@ -24,6 +24,11 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
 
+def example(**fields: object) -> ConfigDict:
+    """A `model_config` that shows how the whole is filled in; the parent's settings stay."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 class Output(BaseModel):
     """What clients get, built from entities and rows alike."""
 

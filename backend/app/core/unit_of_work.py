@@ -47,7 +47,7 @@ def constraint_name(exc: DBAPIError) -> str | None:
     return getattr(exc.driver_exception, "constraint_name", None)
 
 
-def database(request: Request) -> Database:
+async def database(request: Request) -> Database:
     return request.app.state.database  # type: ignore[no-any-return]  # Starlette's State is untyped
 
 

@@ -9,11 +9,11 @@ from app.core.unit_of_work import ReadSession, Session
 from app.providers.service import ProviderService
 
 
-def providers(session: Session, catalog: Catalog) -> ProviderService:
+async def providers(session: Session, catalog: Catalog) -> ProviderService:
     return ProviderService(session, catalog)
 
 
-def providers_reader(session: ReadSession, catalog: CatalogReader) -> ProviderService:
+async def providers_reader(session: ReadSession, catalog: CatalogReader) -> ProviderService:
     return ProviderService(session, catalog)
 
 

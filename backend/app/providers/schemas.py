@@ -6,7 +6,9 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
-from app.core.schemas import UNCHANGED, Input, Line, Output, Paragraphs, Version, Zone
+from app.core.schemas import UNCHANGED, Input, Line, Output, Paragraphs, Version, Zone, example
+
+_EXAMPLE_ID = "0199f0c0-0000-7000-8000-000000000001"
 
 LocationIds = Annotated[
     list[UUID], AfterValidator(lambda ids: list(dict.fromkeys(ids))), Field(max_length=100)
@@ -14,6 +16,10 @@ LocationIds = Annotated[
 
 
 class ProviderCreate(Input):
+    model_config = example(
+        display_name="Dr. Grace Hopper", bio="Compilers and clocks.", time_zone="Europe/Paris"
+    )
+
     user_id: UUID | None = Field(None, description="The account that owns this calendar.")
     display_name: Line = Field(examples=["Dr. Grace Hopper"])
     bio: Paragraphs = ""
@@ -24,6 +30,8 @@ class ProviderCreate(Input):
 
 class ProviderPatch(Input):
     """The fields to change; a field that is not named stays as it is."""
+
+    model_config = example(location_ids=[_EXAMPLE_ID], is_active=False)
 
     user_id: UUID | None = None
     display_name: Line = UNCHANGED
@@ -55,6 +63,8 @@ class Assignment(Input):
 
 
 class Assignments(Input):
+    model_config = example(providers=[{"provider_id": _EXAMPLE_ID, "weight": 2, "priority": 1}])
+
     providers: list[Assignment] = Field(max_length=1000)
 
 

@@ -9,11 +9,11 @@ from app.providers.dependencies import Providers, ProvidersReader
 from app.schedules.service import ScheduleService
 
 
-def schedules(session: Session, providers: Providers) -> ScheduleService:
+async def schedules(session: Session, providers: Providers) -> ScheduleService:
     return ScheduleService(session, providers)
 
 
-def schedules_reader(session: ReadSession, providers: ProvidersReader) -> ScheduleService:
+async def schedules_reader(session: ReadSession, providers: ProvidersReader) -> ScheduleService:
     return ScheduleService(session, providers)
 
 

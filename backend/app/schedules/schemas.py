@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints, model_validator
 
-from app.core.schemas import Input, Output, Version, Zone
+from app.core.schemas import Input, Output, Version, Zone, example
 from app.schedules.rules import DayHours, Weekday
 
 # Not `\d`, which is every digit of Unicode.
@@ -48,6 +48,11 @@ class WeekdayHours(Input):
 
 class ScheduleIn(Input):
     """A week of working hours; days that are not named are closed, touching intervals merge."""
+
+    model_config = example(
+        time_zone="Europe/Paris",
+        weekly=[{"weekday": "monday", "intervals": [{"start": "09:00", "end": "17:00"}]}],
+    )
 
     time_zone: Zone
     weekly: list[WeekdayHours] = Field(max_length=7)

@@ -46,11 +46,14 @@ class ScheduleService:
         schedule = await repository.schedule(self._session, provider_id)
         seen.check(schedule.version if schedule else None)
         before = _out(schedule).model_dump(mode="json") if schedule else {}
+        weekly = to_minutes(day.hours() for day in wanted.weekly)
         if schedule is None:
-            schedule = Schedule(provider_id=provider_id)
+            schedule = Schedule(provider_id=provider_id, weekly=weekly)
             self._session.add(schedule)
+        # As words, for JSON has no tuples: the same week again is no change.
+        elif from_minutes(schedule.weekly) != from_minutes(weekly):
+            schedule.weekly = weekly
         schedule.time_zone = wanted.time_zone
-        schedule.weekly = to_minutes(day.hours() for day in wanted.weekly)
         await self._session.flush()
         await repository.raise_version(self._session, provider_id)
         out = _out(schedule)

@@ -1,0 +1,381 @@
+import asyncio
+from datetime import datetime
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from tests.business import Business, Caller, ok, problem
+
+NOWHERE = "0199f0c0-0000-7000-8000-000000000000"
+SERVICE = {"name": "First consultation", "durations_minutes": [30]}
+LOCATION = {"name": "Clinic Paris", "time_zone": "Europe/Paris"}
+BODIES = {"/services": SERVICE, "/locations": LOCATION}
+
+both = pytest.mark.parametrize("path", BODIES)
+
+
+@pytest.fixture
+async def admin(business: Business) -> Caller:
+    return await business.admin()
+
+
+async def events(admin: Caller, thing: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the log tells about it, the oldest first."""
+    answer = await admin.get("/admin/audit-log", params={"subject_id": thing["id"]})
+    return ok(answer)["items"][::-1]
+
+
+def timeless(thing: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in thing.items() if not name.endswith("_at")}
+
+
+# --- Creating ---------------------------------------------------------------------------------
+async def test_a_service_has_sensible_defaults(admin: Caller, client: httpx.AsyncClient) -> None:
+    answer = await admin.post("/services", SERVICE)
+    service = ok(answer)
+    assert answer.status_code == 201
+    assert answer.headers["etag"] == '"1"'
+    assert timeless(service) == {
+        "id": service["id"],
+        "name": "First consultation",
+        "slug": "first-consultation",
+        "description": "",
+        "durations_minutes": [30],
+        "buffer_before_minutes": 0,
+        "buffer_after_minutes": 0,
+        "slot_interval_minutes": None,
+        "min_notice_minutes": 0,
+        "booking_window_days": None,
+        "cancel_until_minutes": 0,
+        "price": None,
+        "is_active": True,
+        "version": 1,
+    }
+    assert datetime.fromisoformat(service["created_at"]).utcoffset() is not None
+    shown = await client.get(f"/api/v1/services/{service['id']}")
+    assert (ok(shown), shown.headers["etag"]) == (service, '"1"')
+
+
+async def test_a_service_keeps_all_that_it_is_given(
+    admin: Caller, client: httpx.AsyncClient
+) -> None:
+    given = {
+        "name": "Séance d'essai",
+        "slug": "trial",
+        "description": "Two lines,\nand a \t tab.",
+        "durations_minutes": [60, 30],
+        "buffer_before_minutes": 5,
+        "buffer_after_minutes": 10,
+        "slot_interval_minutes": 15,
+        "min_notice_minutes": 120,
+        "booking_window_days": 60,
+        "cancel_until_minutes": 1440,
+        "price": {"amount": 4500, "currency": "EUR"},
+        "is_active": True,
+    }
+    service = ok(await admin.post("/services", given))
+    assert {name: service[name] for name in given} == given
+    assert ok(await client.get(f"/api/v1/services/{service['id']}")) == service
+
+
+async def test_a_location_keeps_what_it_is_given(admin: Caller, client: httpx.AsyncClient) -> None:
+    given = LOCATION | {"address": "12 rue de la Paix\n75002 Paris"}
+    answer = await admin.post("/locations", given)
+    location = ok(answer)
+    assert (answer.status_code, answer.headers["etag"]) == (201, '"1"')
+    assert timeless(location) == given | {"id": location["id"], "version": 1}
+    assert ok(await client.get(f"/api/v1/locations/{location['id']}")) == location
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Séance d'essai (30 min)", "seance-d-essai-30-min"),
+        ("  Cut & colour  ", "cut-colour"),
+        ("相談", "service"),
+        ("x" * 200, "x" * 100),
+        ("x" * 99 + " y", "x" * 99),
+    ],
+)
+async def test_a_slug_is_made_from_the_name(admin: Caller, name: str, slug: str) -> None:
+    assert ok(await admin.post("/services", SERVICE | {"name": name}))["slug"] == slug
+
+
+@pytest.mark.parametrize("slug", ["", "Cut", "cut_1", "-cut", "cut-", "a--b", "cut\n", "x" * 101])
+async def test_a_slug_that_is_none_is_refused(admin: Caller, slug: str) -> None:
+    if slug != slug.strip():  # space around is not meant
+        ok(await admin.post("/services", SERVICE | {"slug": slug}))
+        return
+    problem(await admin.post("/services", SERVICE | {"slug": slug}), 422, "validation_failed")
+
+
+async def test_a_slug_is_used_once(admin: Caller) -> None:
+    first = ok(await admin.post("/services", SERVICE))
+    problem(await admin.post("/services", SERVICE), 409, "already_exists")
+    other = ok(await admin.post("/services", SERVICE | {"slug": "other"}))
+    patch = await admin.patch(f"/services/{other['id']}", {"slug": first["slug"]})
+    problem(patch, 409, "already_exists")
+    assert ok(await admin.get(f"/services/{other['id']}")) == other
+    ok(await admin.patch(f"/services/{first['id']}", {"slug": "first"}))
+    ok(await admin.patch(f"/services/{other['id']}", {"slug": first["slug"]}))
+
+
+async def test_of_ten_who_want_a_slug_at_once_one_gets_it(admin: Caller) -> None:
+    answers = await asyncio.gather(*(admin.post("/services", SERVICE) for _ in range(10)))
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 9
+    assert len(ok(await admin.get("/services"))["items"]) == 1
+
+
+async def test_a_duration_counts_once_and_the_first_stays_first(admin: Caller) -> None:
+    body = SERVICE | {"durations_minutes": [60, 30, 60, 90, 30]}
+    service = ok(await admin.post("/services", body))
+    assert service["durations_minutes"] == [60, 30, 90]
+    changed = await admin.patch(f"/services/{service['id']}", {"durations_minutes": [45, 45]})
+    assert ok(changed)["durations_minutes"] == [45]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Atlantis", "europe/paris", "", "localtime", "Factory"])
+async def test_a_location_needs_a_zone_that_iana_knows(admin: Caller, zone: str) -> None:
+    refused = await admin.post("/locations", LOCATION | {"time_zone": zone})
+    body = problem(refused, 422, "validation_failed")
+    assert [error["pointer"] for error in body["errors"]] == ["#/time_zone"]
+
+
+# --- Who may ----------------------------------------------------------------------------------
+@both
+async def test_only_who_has_the_permission_may_write(
+    business: Business, admin: Caller, client: httpx.AsyncClient, path: str
+) -> None:
+    thing = ok(await admin.post(path, BODIES[path]))
+    customer = await business.customer()
+    for method, target, body in (
+        ("POST", path, BODIES[path] | {"name": "Other"}),
+        ("PATCH", f"{path}/{thing['id']}", {"name": "Other"}),
+        ("PATCH", f"{path}/{NOWHERE}", {"name": "Other"}),
+    ):
+        anonymous = await client.request(method, f"/api/v1{target}", json=body)
+        problem(anonymous, 401, "unauthenticated")
+        assert anonymous.headers["www-authenticate"] == "Bearer"
+        problem(await customer.request(method, target, json=body), 403, "forbidden")
+    assert ok(await client.get(f"/api/v1{path}"))["items"] == [thing]
+
+
+@both
+async def test_what_is_not_there_is_not_found(admin: Caller, path: str) -> None:
+    problem(await admin.get(f"{path}/{NOWHERE}"), 404, "not_found")
+    problem(await admin.patch(f"{path}/{NOWHERE}", {"name": "x"}), 404, "not_found")
+
+
+async def test_a_retired_service_exists_only_for_staff(
+    business: Business, admin: Caller, client: httpx.AsyncClient
+) -> None:
+    shown = ok(await admin.post("/services", SERVICE))
+    retired = ok(await admin.post("/services", SERVICE | {"slug": "old", "is_active": False}))
+    customer = await business.customer()
+    path = f"/services/{retired['id']}"
+    for target in (path, f"{path}/providers"):
+        problem(await client.get(f"/api/v1{target}"), 404, "not_found")
+        problem(await customer.get(target), 404, "not_found")
+        ok(await admin.get(target))
+    assert ok(await customer.get("/services"))["items"] == [shown]
+    problem(await client.get("/api/v1/services?is_active=false"), 403, "forbidden")
+    problem(await customer.get("/services?is_active=false"), 403, "forbidden")
+    assert ok(await admin.get("/services?is_active=false"))["items"] == [retired]
+    ok(await admin.patch(path, {"is_active": True}))
+    ok(await client.get(f"/api/v1{path}"))
+
+
+# --- Changing ---------------------------------------------------------------------------------
+async def test_a_change_touches_the_named_fields_and_raises_the_version_by_one(
+    admin: Caller,
+) -> None:
+    before = ok(await admin.post("/services", SERVICE | {"description": "Old"}))
+    for version, patch in enumerate(
+        ({"description": "New"}, {"buffer_after_minutes": 5, "name": "Cut"}, {"is_active": False}),
+        start=2,
+    ):
+        answer = await admin.patch(f"/services/{before['id']}", patch)
+        after = ok(answer)
+        assert timeless(after) == timeless(before) | patch | {"version": version}
+        assert answer.headers["etag"] == f'"{version}"'
+        assert after["updated_at"] > before["updated_at"]
+        before = after
+
+
+@both
+async def test_a_change_that_changes_nothing_is_none(admin: Caller, path: str) -> None:
+    thing = ok(await admin.post(path, BODIES[path]))
+    for patch in ({}, {"name": thing["name"]}):
+        assert ok(await admin.patch(f"{path}/{thing['id']}", patch)) == thing
+    assert [event["type"].partition(".")[2] for event in await events(admin, thing)] == ["created"]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "name",
+        "slug",
+        "description",
+        "durations_minutes",
+        "buffer_before_minutes",
+        "buffer_after_minutes",
+        "min_notice_minutes",
+        "cancel_until_minutes",
+        "is_active",
+    ],
+)
+async def test_what_a_service_must_have_cannot_be_null(admin: Caller, field: str) -> None:
+    service = ok(await admin.post("/services", SERVICE))
+    answer = await admin.patch(f"/services/{service['id']}", {field: None})
+    body = problem(answer, 422, "validation_failed")
+    assert [error["pointer"] for error in body["errors"]] == [f"#/{field}"]
+
+
+@pytest.mark.parametrize("field", ["name", "address", "time_zone"])
+async def test_what_a_location_must_have_cannot_be_null(admin: Caller, field: str) -> None:
+    location = ok(await admin.post("/locations", LOCATION))
+    answer = await admin.patch(f"/locations/{location['id']}", {field: None})
+    problem(answer, 422, "validation_failed")
+
+
+async def test_what_a_service_may_lack_can_be_taken_away(admin: Caller) -> None:
+    optional = {
+        "price": {"amount": 0, "currency": "EUR"},
+        "slot_interval_minutes": 15,
+        "booking_window_days": 0,
+    }
+    service = ok(await admin.post("/services", SERVICE | optional))
+    assert {name: service[name] for name in optional} == optional
+    for name in optional:
+        service = ok(await admin.patch(f"/services/{service['id']}", {name: None}))
+        assert service[name] is None
+
+
+@pytest.mark.parametrize("field", ["id", "version", "created_at", "updated_at", "price_amount"])
+@both
+async def test_what_is_not_the_clients_to_set_is_refused(
+    admin: Caller, path: str, field: str
+) -> None:
+    thing = ok(await admin.post(path, BODIES[path]))
+    change = {field: thing.get(field)}
+    problem(await admin.post(path, BODIES[path] | change), 422, "validation_failed")
+    problem(await admin.patch(f"{path}/{thing['id']}", change), 422, "validation_failed")
+
+
+# --- Versions ---------------------------------------------------------------------------------
+@both
+@pytest.mark.parametrize(
+    ("tag", "passes"),
+    [
+        ('"1"', True),
+        ("*", True),
+        (' "7" , "1" ', True),
+        ('"0", W/"1", "1"', True),
+        ('"2"', False),
+        ('"01"', False),
+        ('""', False),
+        ('"*"', False),
+        ('W/"1"', False),
+        ('"' + "9" * 30 + '"', False),
+    ],
+)
+async def test_a_change_can_be_bound_to_the_version_seen(
+    admin: Caller, path: str, tag: str, passes: bool
+) -> None:
+    thing = ok(await admin.post(path, BODIES[path]))
+    target = f"{path}/{thing['id']}"
+    answer = await admin.patch(target, {"name": "Changed"}, headers={"If-Match": tag})
+    if passes:
+        assert ok(answer)["version"] == 2
+    else:
+        problem(answer, 412, "version_mismatch")
+        assert ok(await admin.get(target)) == thing
+
+
+@pytest.mark.parametrize("tag", ["1", '"1', "", "'1'", '"1" x "2"', '*, "1"', 'w/"1"', '"a b"'])
+async def test_a_malformed_version_is_refused(admin: Caller, tag: str) -> None:
+    service = ok(await admin.post("/services", SERVICE))
+    path = f"/services/{service['id']}"
+    answer = await admin.patch(path, {"name": "Changed"}, headers={"If-Match": tag})
+    problem(answer, 422, "validation_failed")
+    assert ok(await admin.get(path)) == service
+
+
+@both
+async def test_of_ten_who_saw_one_version_one_may_change_it(admin: Caller, path: str) -> None:
+    thing = ok(await admin.post(path, BODIES[path]))
+    target, seen = f"{path}/{thing['id']}", {"If-Match": '"1"'}
+    answers = await asyncio.gather(
+        *(admin.patch(target, {"name": f"Name {n}"}, headers=seen) for n in range(10))
+    )
+    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 9
+    assert ok(await admin.get(target))["version"] == 2
+    assert len(await events(admin, thing)) == 2
+
+
+@both
+async def test_what_has_not_changed_is_not_sent_again(admin: Caller, path: str) -> None:
+    thing = ok(await admin.post(path, BODIES[path]))
+    target = f"{path}/{thing['id']}"
+    for tag in ('"1"', 'W/"1"', '"7", "1"', "*"):
+        answer = await admin.get(target, headers={"If-None-Match": tag})
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer.headers["etag"] == '"1"'
+    ok(await admin.patch(target, {"name": "Changed"}))
+    for tag in ('"1"', '"', "1"):
+        changed = await admin.get(target, headers={"If-None-Match": tag})
+        assert (changed.status_code, changed.headers["etag"]) == (200, '"2"')
+
+
+# --- The log ----------------------------------------------------------------------------------
+@both
+async def test_every_change_is_in_the_log(admin: Caller, path: str) -> None:
+    made = await admin.post(path, BODIES[path])
+    thing = ok(made)
+    target = f"{path}/{thing['id']}"
+    changed = await admin.patch(target, {"name": "Changed"}, headers={"X-Request-ID": "mine"})
+    problem(await admin.patch(target, {"name": ""}), 422, "validation_failed")
+    created, change = await events(admin, thing)
+    kind = path.strip("/").removesuffix("s")
+    assert (created["type"], change["type"]) == (f"{kind}.created", f"{kind}.changed")
+    assert (created["before"], created["after"]) == (None, thing)
+    assert created["request_id"] == made.headers["x-request-id"]
+    assert change["request_id"] == "mine"
+    assert {event["actor_id"] for event in (created, change)} == {admin.user["id"]}
+    after = ok(changed)
+    differ = {name for name in after if after[name] != thing[name]}
+    assert differ == {"name", "version", "updated_at"}
+    assert change["before"] == {name: thing[name] for name in differ}
+    assert change["after"] == {name: after[name] for name in differ}
+
+
+async def test_the_log_is_for_those_who_may_read_it(
+    business: Business, client: httpx.AsyncClient
+) -> None:
+    customer = await business.customer()
+    for path in ("/admin/audit-log", "/admin/permissions"):
+        problem(await client.get(f"/api/v1{path}"), 401, "unauthenticated")
+        problem(await customer.get(path), 403, "forbidden")
+
+
+async def test_the_log_can_be_filtered(business: Business, admin: Caller) -> None:
+    service = ok(await admin.post("/services", SERVICE))
+    ok(await admin.patch(f"/services/{service['id']}", {"name": "Changed"}))
+    customer = await business.customer()
+
+    async def types(**query: str) -> list[str]:
+        entries = ok(await admin.get("/admin/audit-log", params=query))["items"]
+        return [entry["type"] for entry in entries]
+
+    assert await types(type="service.changed") == ["service.changed"]
+    assert await types(actor_id=customer.user["id"]) == ["user.created"]
+    assert await types(subject_id=service["id"]) == ["service.changed", "service.created"]
+    assert await types(subject_id=service["id"], type="user.created") == []
+
+
+async def test_the_permission_catalogue_is_whole(app: FastAPI, admin: Caller) -> None:
+    catalogue = ok(await admin.get("/admin/permissions"))
+    assert {entry["name"] for entry in catalogue["items"]} == set(admin.user["permissions"])
+    assert all(entry["description"] for entry in catalogue["items"])

@@ -1,0 +1,249 @@
+"""What the OpenAPI document promises, and that it promises the truth."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.auth.dependencies import current_principal
+from app.auth.principal import Principal
+from app.core.errors import AppError
+from app.core.ids import new_id
+from app.main import create_app
+from tests.business import Business, problem, serving
+from tests.conftest import make_settings
+
+PROBLEM = "application/problem+json"
+APP = create_app(make_settings())
+DOCUMENT = APP.openapi()
+ID = "0199f0c0-0000-7000-8000-000000000000"
+
+# Everything else under /api/v1 asks who is calling.
+PUBLIC = {
+    "auth_signup",
+    "auth_login",
+    "auth_token",
+    "availability_get",
+    "locations_get",
+    "locations_list",
+    "providers_get",
+    "providers_list",
+    "schedules_get",
+    "service_providers_get",
+    "services_get",
+    "services_list",
+}
+
+
+class Operation(NamedTuple):
+    method: str
+    path: str
+    content: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.content["operationId"])
+
+    def problems(self, status: str) -> set[str]:
+        """The codes of the problems that it may answer with this status."""
+        response = self.content["responses"].get(status, {"content": {}})
+        return set(response["content"].get(PROBLEM, {"examples": {}})["examples"])
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        return self.content.get("requestBody", {}).get("content", {}).get("application/json")
+
+    def parameters(self, place: str) -> set[str]:
+        return {p["name"] for p in self.content.get("parameters", []) if p["in"] == place}
+
+
+OPERATIONS = [
+    Operation(method.upper(), path, content)
+    for path, methods in DOCUMENT["paths"].items()
+    for method, content in methods.items()
+]
+API = [operation for operation in OPERATIONS if operation.path.startswith("/api/v1/")]
+
+each = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+each_of_the_api = pytest.mark.parametrize("operation", API, ids=lambda operation: operation.name)
+
+
+def test_all_operations_are_there() -> None:
+    assert len(OPERATIONS) >= 25
+    assert len(API) >= 25
+    assert {operation.name for operation in API} >= PUBLIC
+
+
+def test_every_operation_has_a_name_of_its_own() -> None:
+    names = [operation.name for operation in OPERATIONS]
+    assert [name for name in names if not re.fullmatch(r"[a-z]+(_[a-z]+)+", name)] == []
+    assert len(set(names)) == len(names)
+
+
+@each
+def test_it_says_what_it_does(operation: Operation) -> None:
+    assert operation.content["summary"]
+    assert len(operation.content["tags"]) == 1
+    assert not operation.content["summary"].endswith(".")
+
+
+@each
+def test_its_success_is_typed(operation: Operation) -> None:
+    successes = {
+        status: response
+        for status, response in operation.content["responses"].items()
+        if status.startswith("2")
+    }
+    assert len(successes) == 1
+    for response in successes.values():
+        schema = response["content"]["application/json"]["schema"]
+        assert schema.get("$ref", "").startswith("#/components/schemas/")
+
+
+@each
+def test_its_errors_are_problems_with_their_codes(operation: Operation) -> None:
+    for status, response in operation.content["responses"].items():
+        if status.startswith(("4", "5")) and operation.path != "/health/ready":
+            assert set(response["content"]) == {PROBLEM}
+            assert operation.problems(status), status
+
+
+@each_of_the_api
+def test_it_says_422_where_something_can_be_invalid(operation: Operation) -> None:
+    if operation.content.get("parameters") or "requestBody" in operation.content:
+        assert "validation_failed" in operation.problems("422")
+
+
+@each_of_the_api
+def test_it_says_401_where_a_token_may_be_sent(operation: Operation) -> None:
+    if "security" in operation.content:
+        assert {"invalid_token", "token_expired"} <= operation.problems("401")
+
+
+@each_of_the_api
+def test_it_says_whether_it_needs_a_token(operation: Operation) -> None:
+    security = operation.content.get("security", [{}])
+    assert ({} in security) == (operation.name in PUBLIC)
+    assert ("unauthenticated" in operation.problems("401")) == (operation.name not in PUBLIC)
+
+
+@each_of_the_api
+def test_it_says_what_comes_of_its_headers(operation: Operation) -> None:
+    headers = operation.parameters("header")
+    if "Idempotency-Key" in headers:
+        assert "idempotency_in_progress" in operation.problems("409")
+        assert "idempotency_key_reused" in operation.problems("422")
+    assert ("If-Match" in headers) == ("version_mismatch" in operation.problems("412"))
+    if operation.body:
+        assert "unsupported_media_type" in operation.problems("415")
+
+
+@each_of_the_api
+def test_what_changes_something_can_be_made_conditional_or_repeated(operation: Operation) -> None:
+    headers = operation.parameters("header")
+    if operation.method in {"PUT", "PATCH", "DELETE"}:
+        assert "If-Match" in headers
+    if operation.method == "POST" and operation.name not in {"auth_login", "auth_token"}:
+        assert "Idempotency-Key" in headers
+
+
+def references(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name == "$ref":
+                yield value
+            else:
+                yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def test_no_reference_leads_nowhere() -> None:
+    found = set(references(DOCUMENT))
+    assert len(found) > 20
+    for reference in found:
+        node: Any = DOCUMENT
+        for part in reference.removeprefix("#/").split("/"):
+            assert part in node, reference
+            node = node[part]
+
+
+def test_every_error_has_an_example_under_its_code() -> None:
+    examples = DOCUMENT["components"]["examples"]
+    for code, example in examples.items():
+        assert example["value"]["code"] == code
+        assert set(example["value"]) >= set(
+            DOCUMENT["components"]["schemas"]["Problem"]["required"]
+        )
+    assert issubclass(AppError, Exception)
+
+
+def test_swagger_finds_where_to_log_in() -> None:
+    (scheme,) = DOCUMENT["components"]["securitySchemes"].values()
+    assert scheme["flows"]["password"]["tokenUrl"] == "/api/v1/auth/token"
+
+
+def test_it_is_json_and_the_same_each_time() -> None:
+    assert json.loads(json.dumps(DOCUMENT)) == create_app(make_settings()).openapi()
+
+
+# --- Against the application ------------------------------------------------------------------
+@pytest.fixture
+def nowhere(tmp_path: Path) -> FastAPI:
+    """Without a database, so that whatever reaches for it is a 503."""
+    return create_app(make_settings(POSTGRES_SERVER=str(tmp_path)))
+
+
+@pytest.fixture
+async def client(nowhere: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(nowhere) as client:
+        yield client
+
+
+def filled(path: str) -> str:
+    return re.sub(r"\{[a-z_]+\}", ID, path)
+
+
+def example_of(operation: Operation) -> Any:
+    """The example of its body, by which the document shows how to use it."""
+    assert operation.body is not None
+    schema = operation.body["schema"]
+    for option in schema.get("anyOf", [schema]):
+        if "$ref" in option:
+            return DOCUMENT["components"]["schemas"][option["$ref"].rpartition("/")[2]]["examples"][
+                0
+            ]
+    raise AssertionError(schema)
+
+
+@each_of_the_api
+async def test_strangers_pass_only_where_it_says_so(
+    client: httpx.AsyncClient, operation: Operation
+) -> None:
+    if operation.name in PUBLIC:
+        return
+    json_body = example_of(operation) if operation.body else None
+    answer = await client.request(operation.method, filled(operation.path), json=json_body)
+    problem(answer, 401, "unauthenticated")
+
+
+@each_of_the_api
+async def test_the_example_of_its_body_is_valid(
+    nowhere: FastAPI, client: httpx.AsyncClient, operation: Operation
+) -> None:
+    if operation.body is None:
+        return
+    superuser = Principal(new_id(), frozenset(), is_superuser=True)
+    nowhere.dependency_overrides[current_principal] = lambda: superuser
+    body = example_of(operation)
+    path = filled(operation.path)
+    # Valid, so it gets as far as the database, which is not there.
+    problem(await client.request(operation.method, path, json=body), 503, "unavailable")
+    wrong = body | {"colour": "red"}
+    problem(await client.request(operation.method, path, json=wrong), 422, "validation_failed")

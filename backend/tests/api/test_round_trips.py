@@ -1,0 +1,155 @@
+"""What a request costs: statements sent to Postgres, without BEGIN, COMMIT and ROLLBACK.
+
+The caller's account is remembered for a second; here it is looked up beforehand and kept, so that
+the numbers don't depend on how fast the machine is.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import event
+
+from tests.business import Business, Caller, ok
+
+WEEK = {"start": "2026-03-03", "end": "2026-03-09"}
+
+
+@pytest.fixture
+def statements(app: FastAPI) -> Iterator[list[str]]:
+    """What was sent to Postgres, whichever connection it took; a test clears it at will."""
+    sent: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    engine = app.state.database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+async def ada(app: FastAPI, business: Business) -> Caller:
+    """A customer whose standing the application remembers for the whole test."""
+    ada = await business.customer()
+    authenticator = app.state.authenticator
+    authenticator._standings = dict(authenticator._standings)
+    return ada
+
+
+@pytest.fixture
+async def service(business: Business) -> dict[str, Any]:
+    service = await business.service(durations_minutes=[30], slot_interval_minutes=10)
+    for _ in range(3):
+        await business.provider(service)
+    return service
+
+
+def at(minutes: int) -> str:
+    """Tuesday, some minutes after nine in Paris."""
+    return f"2026-03-03T{9 + minutes // 60:02}:{minutes % 60:02}:00+01:00"
+
+
+async def test_free_times_take_two_statements_and_one_once_they_are_known(
+    business: Business, service: dict[str, Any], statements: list[str]
+) -> None:
+    for expected in (2, 1, 1):
+        statements.clear()
+        await business.free_times(service, WEEK["start"], WEEK["end"])
+        assert len(statements) == expected
+
+
+async def test_free_times_that_have_not_changed_take_one_statement(
+    business: Business, service: dict[str, Any], statements: list[str]
+) -> None:
+    params = {"service_id": service["id"]} | WEEK
+    first = await business.client.get("/api/v1/availability", params=params)
+    statements.clear()
+    tag = {"If-None-Match": first.headers["etag"]}
+    again = await business.client.get("/api/v1/availability", params=params, headers=tag)
+    assert again.status_code == 304
+    assert len(statements) == 1
+
+
+async def test_booking_takes_two_statements_whether_it_succeeds_or_not(
+    ada: Caller, service: dict[str, Any], statements: list[str]
+) -> None:
+    body = {"service_id": service["id"], "start": at(0)}
+    statements.clear()
+    ok(await ada.post("/bookings", body))
+    assert len(statements) == 2
+    statements.clear()
+    for _ in range(2):  # the two other providers
+        ok(await ada.post("/bookings", body))
+    assert len(statements) == 4
+    statements.clear()
+    assert (await ada.post("/bookings", body)).status_code == 409
+    assert len(statements) == 1
+
+
+async def test_an_idempotency_key_adds_two_statements_and_a_replay_takes_one(
+    ada: Caller, service: dict[str, Any], statements: list[str]
+) -> None:
+    body = {"service_id": service["id"], "start": at(0)}
+    key = {"Idempotency-Key": "k"}
+    statements.clear()
+    first = await ada.post("/bookings", body, headers=key)
+    assert first.status_code == 201
+    assert len(statements) == 4  # claim, read, write, keep
+    statements.clear()
+    assert (await ada.post("/bookings", body, headers=key)).content == first.content
+    assert len(statements) == 1
+
+
+async def test_each_provider_lost_to_a_race_adds_one_statement(
+    ada: Caller, service: dict[str, Any], statements: list[str]
+) -> None:
+    body = {"service_id": service["id"], "start": at(0)}
+    statements.clear()
+    answers = await asyncio.gather(*(ada.post("/bookings", body) for _ in range(9)))
+    assert sorted(a.status_code for a in answers) == [201] * 3 + [409] * 6
+    # A read each, and at most one attempt at each of three providers.
+    assert len(statements) <= 9 * (1 + 3)
+
+
+async def test_one_booking_takes_one_statement(
+    ada: Caller, service: dict[str, Any], statements: list[str]
+) -> None:
+    booking = ok(await ada.post("/bookings", {"service_id": service["id"], "start": at(0)}))
+    statements.clear()
+    ok(await ada.get(f"/bookings/{booking['id']}"))
+    assert len(statements) == 1
+
+
+async def test_a_list_takes_one_statement_however_long_it_is(
+    business: Business, ada: Caller, service: dict[str, Any], statements: list[str]
+) -> None:
+    for number in range(50):
+        start = at(30 * (number % 16)).replace("03-03", f"03-0{3 + number // 16}")
+        ok(await ada.post("/bookings", {"service_id": service["id"], "start": start}))
+        if number in {0, 49}:
+            statements.clear()
+            assert len(ok(await ada.get("/bookings?limit=200"))["items"]) == number + 1
+            assert len(statements) == 1
+
+
+@pytest.mark.parametrize("path", ["/services", "/providers", "/locations"])
+async def test_the_offer_is_listed_in_one_statement(
+    business: Business, service: dict[str, Any], statements: list[str], path: str
+) -> None:
+    statements.clear()
+    ok(await business.client.get(f"/api/v1{path}"))
+    assert len(statements) == 1
+
+
+async def test_cancelling_takes_a_fixed_number_of_statements(
+    ada: Caller, service: dict[str, Any], statements: list[str]
+) -> None:
+    booking = ok(await ada.post("/bookings", {"service_id": service["id"], "start": at(0)}))
+    statements.clear()
+    ok(await ada.post(f"/bookings/{booking['id']}/cancel"))
+    # See it, lock it, change it, free its time, raise the calendar, log it, show it.
+    assert len(statements) == 7

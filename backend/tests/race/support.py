@@ -1,0 +1,152 @@
+"""A real server in a process of its own, and many accounts that call it at once."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+import asyncpg
+import httpx
+
+from app.auth.permissions import CUSTOMER
+from app.auth.repository import add_user
+from app.auth.tokens import Claims, TokenSigner
+from app.config import Settings
+from app.core.migrations import BACKEND
+from app.database import Database
+from tests.business import WEEKDAYS, Caller
+
+APPLICATION = "app.main:create_app"
+ROUND_THE_CLOCK = {day: [("00:00", "24:00")] for day in WEEKDAYS}
+
+
+class Server:
+    """The application under uvicorn, to be killed and started again at the same address.
+
+    The socket is ours: whoever connects before the process is ready, or between two of them,
+    waits in the kernel's queue, so nobody has to ask whether the server is up.
+    """
+
+    def __init__(self, settings: Settings, factory: str = APPLICATION) -> None:
+        self._settings = settings
+        self._factory = factory
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "not started"
+        return self._process
+
+    def start(self) -> None:
+        fd = self._socket.fileno()
+        command = ["-m", "uvicorn", self._factory, "--factory", "--fd", str(fd), "--no-access-log"]
+        self._process = subprocess.Popen(
+            [sys.executable, *command, "--log-level", "warning"],
+            cwd=BACKEND,
+            env=os.environ | _environment(self._settings),
+            pass_fds=[fd],
+        )
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, timeout=60, verify=False)  # noqa: S501 - no TLS
+
+    async def died(self) -> int:
+        """Wait for the end of the process; minus the signal that ended it."""
+        return await asyncio.to_thread(self.process.wait)
+
+    async def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        await self.died()
+
+    async def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            await self.died()
+        self._socket.close()
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """What `make_settings` sets, for another process."""
+    return {
+        "BCRYPT_ROUNDS": str(settings.BCRYPT_ROUNDS),
+        "FIRST_SUPERUSER_PASSWORD": settings.FIRST_SUPERUSER_PASSWORD.get_secret_value(),
+        "LOG_LEVEL": settings.LOG_LEVEL,
+        "POSTGRES_DB": settings.POSTGRES_DB,
+        "POSTGRES_POOL_SIZE": str(settings.POSTGRES_POOL_SIZE),
+        "SECRET_KEY": settings.SECRET_KEY.get_secret_value(),
+    }
+
+
+def next_monday() -> datetime:
+    """Midnight, in UTC, of a Monday at least a week ahead of the server's own clock."""
+    day = datetime.now(UTC).date() + timedelta(days=7)
+    return datetime.combine(day + timedelta(days=-day.weekday() % 7), time(), UTC)
+
+
+@asynccontextmanager
+async def customers(settings: Settings, server: Server, number: int) -> AsyncIterator[list[Caller]]:
+    """Customers, each with an account and a connection of their own.
+
+    The accounts are written to the database at once, instead of signed up one by one.
+    """
+    database, signer = Database.from_settings(settings), TokenSigner(settings)
+    try:
+        async with database.transaction() as session:
+            ids = [
+                await add_user(
+                    session,
+                    email=f"{uuid.uuid4().hex}@example.com",
+                    name=f"Customer {i}",
+                    hashed_password="none",
+                    role=CUSTOMER,
+                )
+                for i in range(number)
+            ]
+    finally:
+        await database.dispose()
+    now = datetime.now(UTC)
+    async with AsyncExitStack() as clients:
+        yield [
+            Caller(
+                await clients.enter_async_context(server.client()),
+                {"id": str(i)},
+                signer.issue(Claims(i, 1), now),
+            )
+            for i in ids
+            if i is not None
+        ]
+
+
+def outcome(response: httpx.Response) -> str | int:
+    """What an answer says, for counting: the error's code, else the status."""
+    return response.status_code if response.is_success else response.json()["code"]
+
+
+async def connect(settings: Settings) -> "asyncpg.Connection[Any]":
+    return await asyncpg.connect(
+        host=settings.POSTGRES_SERVER,
+        port=settings.POSTGRES_PORT,
+        user=settings.POSTGRES_USER,
+        password=settings.POSTGRES_PASSWORD.get_secret_value() or None,
+        database=settings.POSTGRES_DB,
+    )
+
+
+async def double_bookings(database: "asyncpg.Connection[Any]") -> int:
+    """How many pairs of allocations of one subject overlap; the constraint is not asked."""
+    return await database.fetchval(
+        "SELECT count(*) FROM allocations a JOIN allocations b"
+        " ON a.subject_id = b.subject_id AND a.id < b.id AND a.during && b.during"
+    )

@@ -1,0 +1,54 @@
+"""Log lines and ASGI messages, caught for a test to look at."""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, cast
+
+import httpx
+import pytest
+import structlog
+from starlette.types import ASGIApp, Message, Scope
+
+
+def record_log(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[dict[str, Any]]:
+    """Replace a module's logger; other tests may have configured and cached the real one."""
+    capture = structlog.testing.LogCapture()
+    logger = structlog.wrap_logger(
+        None,
+        processors=[structlog.contextvars.merge_contextvars, capture],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+    )
+    monkeypatch.setattr(module, "log", logger)
+    return cast("list[dict[str, Any]]", capture.entries)
+
+
+def client(app: ASGIApp, *, raise_app_exceptions: bool = True) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=raise_app_exceptions)
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+def http_scope(path: str = "/", **entries: Any) -> Scope:
+    return {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "headers": [],
+        "query_string": b"",
+        **entries,
+    }
+
+
+async def call(
+    app: ASGIApp, scope: Scope, receive: Callable[[], Any] | None = None
+) -> list[Message]:
+    """Run the app on a bare scope and return what it sent."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def nothing() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    await app(scope, receive or nothing, send)
+    return sent
