@@ -115,8 +115,8 @@ class Settings(BaseSettings):
     POSTGRES_USER: str = Field("app", description="Role that owns the database.")
     POSTGRES_PASSWORD: SecretStr = Field(SecretStr(""), description="Empty for trusted sockets.")
     POSTGRES_DB: str = Field("app", description="Database name.")
-    POSTGRES_POOL_SIZE: int = Field(10, ge=1, le=200, description="Connections kept per process.")
-    POSTGRES_MAX_OVERFLOW: int = Field(10, ge=0, le=200, description="More of them under load.")
+    POSTGRES_POOL_SIZE: int = Field(20, ge=1, le=200, description="Connections kept per process.")
+    POSTGRES_MAX_OVERFLOW: int = Field(0, ge=0, le=200, description="More of them under load.")
 
     # --- Redis -------------------------------------------------------------------------------
     REDIS_HOST: str = Field("localhost", description="Host, or the absolute path of a socket.")

@@ -8,9 +8,9 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date, datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
-from sqlalchemy import URL, BigInteger, Date, MetaData, Row, Text, Uuid, func
+from sqlalchemy import URL, BigInteger, Date, MetaData, Row, Table, Text, Uuid, func
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -50,6 +50,11 @@ class Base(DeclarativeBase):
         date: Date(),
         dict[str, Any]: JSONB(),
     }
+
+
+def table(model: type[Base]) -> Table:
+    """The table of an entity, for statements that pass the ORM by."""
+    return cast("Table", model.__table__)
 
 
 class Versioned:

@@ -24,7 +24,9 @@ class Credentials(Input):
 
 class Signup(Credentials):
     model_config = example(
-        name="Ada Lovelace", email="ada@example.com", password="correct horse battery"
+        name="Ada Lovelace",
+        email="ada@example.com",
+        password="correct horse battery",  # noqa: S106 - an example
     )
 
     name: Line = Field(examples=["Ada Lovelace"])
@@ -33,7 +35,10 @@ class Signup(Credentials):
 
 
 class Login(Credentials):
-    model_config = example(email="ada@example.com", password="correct horse battery")
+    model_config = example(
+        email="ada@example.com",
+        password="correct horse battery",  # noqa: S106 - an example
+    )
 
     email: EmailAddress
     password: Password

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy.dialects.postgresql import Insert, Range
+from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.availability import repository
@@ -183,9 +184,18 @@ class AvailabilityService:
         )
 
 
-def taking_time(opening: Opening, provider_id: UUID, allocation_id: UUID) -> Insert:
-    """A statement that takes the opening in a provider's calendar; no row: somebody else has it."""
-    return repository.taking(allocation_id, provider_id, opening.during, "booking")
+TAKING_TIME = repository.TAKING
+"""The statement that takes time, for a room above to make part of its own; no row: it is taken."""
+
+
+def taking(opening: Opening, provider_id: UUID, allocation_id: UUID) -> dict[str, Any]:
+    """The parameters of `TAKING_TIME` for an opening in a provider's calendar."""
+    return {
+        "taken_id": allocation_id,
+        "taken_subject_id": provider_id,
+        "taken_during": opening.during,
+        "taken_kind": "booking",
+    }
 
 
 def _range(question: Question, zone: str) -> tuple[Minute, Minute]:

@@ -12,7 +12,7 @@ from app.auth.permissions import Permission
 from app.auth.principal import Principal
 from app.availability.errors import SlotTaken
 from app.availability.plan import PlannedProvider
-from app.availability.service import AvailabilityService, Opening, taking_time
+from app.availability.service import AvailabilityService, Opening, taking
 from app.bookings import repository
 from app.bookings.errors import PolicyReason, PolicyViolation
 from app.bookings.repository import Filter
@@ -152,7 +152,7 @@ class BookingService:
         try:
             return await repository.book(
                 self._session,
-                taking=taking_time(opening, provider.id, allocation_id),
+                taking=taking(opening, provider.id, allocation_id),
                 booking=booking,
                 event=event_values(
                     "booking.created",

@@ -9,14 +9,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, Insert, func, insert, text
+from sqlalchemy import Index, func, insert, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.context import current_request_id
 from app.core.ids import new_id
-from app.database import Base
+from app.database import Base, table
 
 
 class Event(Base):
@@ -49,6 +49,22 @@ class Event(Base):
     request_id: Mapped[str | None]
     before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     after: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+
+
+EVENT_COLUMNS = (
+    "id",
+    "type",
+    "subject_type",
+    "subject_id",
+    "actor_type",
+    "actor_id",
+    "request_id",
+    "before",
+    "after",
+)
+"""What `event_values` gives; Postgres adds the rest."""
+
+_RECORD = insert(table(Event))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +101,9 @@ def event_values(
     }
 
 
-def recording(event_type: str, **details: Any) -> Insert:  # noqa: ANN401 - see event_values
-    return insert(Event).values(**event_values(event_type, **details))
-
-
 async def record(session: AsyncSession, event_type: str, **details: Any) -> None:  # noqa: ANN401
     """Write one event in the session's transaction; see `event_values` for the details."""
-    await session.execute(recording(event_type, **details))
+    await session.execute(_RECORD, event_values(event_type, **details))
 
 
 async def record_change(

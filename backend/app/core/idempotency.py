@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi import Request
-from sqlalchemy import Index, LargeBinary, SmallInteger, func, select
+from sqlalchemy import BigInteger, Index, LargeBinary, SmallInteger, bindparam, func, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -28,7 +28,7 @@ from app.core.errors import (
     ValidationFailed,
 )
 from app.core.unit_of_work import TransactionConflict
-from app.database import Base
+from app.database import Base, table
 
 LIFETIME = timedelta(hours=24)
 
@@ -51,6 +51,33 @@ class IdempotencyKey(Base):
     headers: Mapped[dict[str, str]] = mapped_column(JSONB)
     body: Mapped[bytes] = mapped_column(LargeBinary)
     expires_at: Mapped[datetime]
+
+
+_MINE = table(IdempotencyKey).c
+_NOW = bindparam("now", type_=_MINE.expires_at.type)
+_CLAIM = (
+    select(
+        func.pg_try_advisory_xact_lock(bindparam("lock", type_=BigInteger())).label("free"), *_MINE
+    )
+    .select_from(select(1).subquery())
+    .outerjoin(
+        IdempotencyKey,
+        (_MINE.caller == bindparam("caller"))
+        & (_MINE.route == bindparam("route"))
+        & (_MINE.key == bindparam("key"))
+        & (_MINE.expires_at > _NOW),
+    )
+)
+_INSERT = insert(table(IdempotencyKey)).values({name: bindparam(name) for name in _MINE.keys()})  # noqa: SIM118 - columns, no dict
+_REMEMBER = _INSERT.on_conflict_do_update(
+    constraint="pk_idempotency_keys",
+    # A key that outlived its day is free again.
+    set_={
+        name: _INSERT.excluded[name]
+        for name in ("digest", "status", "headers", "body", "expires_at")
+    },
+    where=_MINE.expires_at <= _NOW,
+).returning(_MINE.status)
 
 
 class Replay(Exception):
@@ -81,27 +108,18 @@ class Claim:
         """
         headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}
         kept = await self.session.execute(
-            insert(IdempotencyKey)
-            .values(
-                caller=self.caller,
-                route=self.route,
-                key=self.key,
-                digest=self.digest,
-                status=response.status_code,
-                headers=headers,
-                body=bytes(response.body),
-                expires_at=self.now + LIFETIME,
-            )
-            .on_conflict_do_update(
-                constraint="pk_idempotency_keys",
-                # A key that outlived its day is free again.
-                set_={
-                    name: insert(IdempotencyKey).excluded[name]
-                    for name in ("digest", "status", "headers", "body", "expires_at")
-                },
-                where=IdempotencyKey.expires_at <= self.now,
-            )
-            .returning(IdempotencyKey.status)
+            _REMEMBER,
+            {
+                "caller": self.caller,
+                "route": self.route,
+                "key": self.key,
+                "digest": self.digest,
+                "status": response.status_code,
+                "headers": headers,
+                "body": bytes(response.body),
+                "expires_at": self.now + LIFETIME,
+                "now": self.now,
+            },
         )
         if kept.first() is None:
             raise TransactionConflict
@@ -138,21 +156,16 @@ async def claim(
     what = b"\0".join((request.scope["query_string"], await request.body()))
     digest = hmac.digest(secret.encode(), what, hashlib.sha256)
     lock = hashlib.sha256(f"{caller}\0{route}\0{key}".encode()).digest()
-    mine = IdempotencyKey.__table__.c
     found = (
         await session.execute(
-            select(
-                func.pg_try_advisory_xact_lock(int.from_bytes(lock[:8], signed=True)).label("free"),
-                *mine,
-            )
-            .select_from(select(1).subquery())
-            .outerjoin(
-                IdempotencyKey,
-                (mine.caller == caller)
-                & (mine.route == route)
-                & (mine.key == key)
-                & (mine.expires_at > now),
-            )
+            _CLAIM,
+            {
+                "lock": int.from_bytes(lock[:8], signed=True),
+                "caller": caller,
+                "route": route,
+                "key": key,
+                "now": now,
+            },
         )
     ).one()
     if found.digest is not None:

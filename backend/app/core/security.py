@@ -36,19 +36,19 @@ class PasswordHasher:
         self._pool = ThreadPoolExecutor(self._threads, "bcrypt", initializer=_yield_to_the_loop)
         self._context = CryptContext(["bcrypt_sha256"], bcrypt_sha256__default_rounds=rounds)
         # Verified in place of a hash that does not exist, so that both take equally long.
-        self._nobody = self._context.hash("nobody")
+        self._nobody = self._pool.submit(self._context.hash, "nobody")
 
     async def hash(self, password: str) -> str:
         return await self._run(partial(self._context.hash, password))
 
     async def verify(self, password: str, hashed: str | None) -> bool:
         """Whether it matches; for an unknown user (`None`) never, after the same work."""
-        matches = await self._run(partial(self._matches, password, hashed or self._nobody))
+        matches = await self._run(partial(self._matches, password, hashed))
         return matches and hashed is not None
 
-    def _matches(self, password: str, hashed: str) -> bool:
+    def _matches(self, password: str, hashed: str | None) -> bool:
         try:
-            return bool(self._context.verify(password, hashed))
+            return bool(self._context.verify(password, hashed or self._nobody.result()))
         except ValueError:  # longer than passlib reads, or with a NUL: nobody's password
             return False
 

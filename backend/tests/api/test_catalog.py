@@ -282,7 +282,7 @@ async def test_what_is_not_the_clients_to_set_is_refused(
     ],
 )
 async def test_a_change_can_be_bound_to_the_version_seen(
-    admin: Caller, path: str, tag: str, passes: bool
+    admin: Caller, path: str, tag: str, *, passes: bool
 ) -> None:
     thing = ok(await admin.post(path, BODIES[path]))
     target = f"{path}/{thing['id']}"

@@ -105,7 +105,10 @@ FULL = ("09:00", "17:00")
         (week(monday=[("9:00", "17:00")]), "#/weekly/0/intervals/0/start"),
         (week(monday=[("09:00", "17:00:00")]), "#/weekly/0/intervals/0/end"),
         (week(monday=[("09:60", "17:00")]), "#/weekly/0/intervals/0/start"),
-        (week(monday=[("09:00", "1٧:00")]), "#/weekly/0/intervals/0/end"),
+        (
+            week(monday=[("09:00", "1\N{ARABIC-INDIC DIGIT SEVEN}:00")]),
+            "#/weekly/0/intervals/0/end",
+        ),
         (week(moonday=[FULL]), "#/weekly/0/weekday"),
         (week(Monday=[FULL]), "#/weekly/0/weekday"),
         (week("Europe/Atlantis"), "#/time_zone"),
