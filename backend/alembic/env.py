@@ -8,11 +8,12 @@ in front of every reader.
 import asyncio
 
 from alembic import context
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
 from app import tables  # noqa: F401 - fills Base.metadata
 from app.config import Settings
 from app.database import Base
-from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 MIGRATION_LOCK = 4_917_201_000
 LOCK_TIMEOUT = "5s"

@@ -34,7 +34,8 @@ LIFETIME = timedelta(hours=24)
 
 _KEY = re.compile(r'(?:"(?P<quoted>[\x21\x23-\x7e]{1,255})"|(?P<bare>[\x21\x23-\x7e]{1,255}))')
 _KEPT_HEADERS = ("content-type", "etag", "location")
-_FINAL_STATUSES = frozenset({404, 409, 410, 412, 422})
+# Not 412: what the client has seen is not part of the request that the key names.
+_FINAL_STATUSES = frozenset({404, 409, 410, 422})
 
 
 class IdempotencyKey(Base):
