@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     BCRYPT_ROUNDS: int = Field(
         12, ge=4, le=16, description="Cost of a password hash: 2^n; at least 10 outside local."
     )
+    PASSWORD_MIN_LENGTH: int = Field(12, ge=8, le=128, description="Characters.")
     FIRST_SUPERUSER: EmailStr = Field("admin@example.com", description="Created when missing.")
     FIRST_SUPERUSER_PASSWORD: SecretStr = Field(
         SecretStr(PLACEHOLDER), description="Used only when that user is first created."

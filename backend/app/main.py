@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app.admin.routes import router as admin
 from app.auth.authenticator import Authenticator
 from app.auth.routes import router as auth
-from app.auth.tokens import TokenSigner
+from app.auth.tokens import RefreshTokens, TokenSigner
 from app.availability.answers import AnswerCache
 from app.availability.routes import router as availability
 from app.bookings.routes import router as bookings
@@ -81,7 +81,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.database = Database.from_settings(settings)
     state.redis = create_redis(settings)
     state.password_hasher = PasswordHasher(rounds=settings.BCRYPT_ROUNDS)
-    state.authenticator = Authenticator(state.database, TokenSigner(settings), state.clock)
+    state.signer = TokenSigner(settings)
+    state.refresh_tokens = RefreshTokens(settings)
+    state.authenticator = Authenticator(state.database, state.signer, state.clock)
     state.answer_cache = AnswerCache()
     state.migration_head = migration_head()
     try:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.auth.models import PermissionRow, Role, RolePermission, User
 from app.auth.permissions import ADMIN, BUILT_IN_ROLES, DESCRIPTIONS, Permission
 from app.auth.repository import add_user
+from app.auth.role_repository import ids_named
 from app.config import Settings
 from app.core.events import SYSTEM, record
 from app.core.security import PasswordHasher
@@ -73,7 +74,7 @@ async def _seed_superuser(
         email=settings.FIRST_SUPERUSER.lower(),
         name="Administrator",
         hashed_password=await passwords.hash(settings.FIRST_SUPERUSER_PASSWORD.get_secret_value()),
-        role=ADMIN,
+        role_ids=await ids_named(session, [ADMIN]),
         is_superuser=True,
         email_verified=True,
     )

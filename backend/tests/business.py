@@ -40,6 +40,7 @@ class Caller:
     client: httpx.AsyncClient
     user: dict[str, Any]
     token: str
+    refresh_token: str = ""
 
     async def request(
         self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any
@@ -113,8 +114,8 @@ class Business:
 
     async def log_in(self, email: str, password: str) -> Caller:
         body = {"email": email, "password": password}
-        token = ok(await self.client.post("/api/v1/auth/login", json=body))["access_token"]
-        caller = Caller(self.client, {}, token)
+        tokens = ok(await self.client.post("/api/v1/auth/login", json=body))
+        caller = Caller(self.client, {}, tokens["access_token"], tokens["refresh_token"])
         caller.user = ok(await caller.get("/auth/me"))
         return caller
 

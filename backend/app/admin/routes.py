@@ -6,7 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 
 from app.admin.dependencies import AdminReader
+from app.admin.role_routes import router as roles
 from app.admin.schemas import AuditEntry, PermissionOut
+from app.admin.user_routes import router as users
 from app.auth.dependencies import require
 from app.auth.permissions import Permission
 from app.core.errors import Forbidden, Unauthenticated, ValidationFailed
@@ -14,18 +16,16 @@ from app.core.pagination import Page, Paging
 from app.core.problems import problems
 from app.core.routing import ApiRoute
 
-router = APIRouter(
-    prefix="/admin",
-    tags=["admin"],
-    route_class=ApiRoute,
-    dependencies=[Depends(require(Permission.AUDIT_READ))],
-)
+router = APIRouter(prefix="/admin", tags=["admin"], route_class=ApiRoute)
+router.include_router(users)
+router.include_router(roles)
 
 
 @router.get(
     "/permissions",
     operation_id="admin_permissions_list",
     summary="The permission catalogue",
+    dependencies=[Depends(require(Permission.ROLES_READ))],
     responses=problems(Unauthenticated, Forbidden),
 )
 async def list_permissions(admin: AdminReader) -> Page[PermissionOut]:
@@ -36,6 +36,7 @@ async def list_permissions(admin: AdminReader) -> Page[PermissionOut]:
     "/audit-log",
     operation_id="admin_audit_log",
     summary="What happened, the newest first",
+    dependencies=[Depends(require(Permission.AUDIT_READ))],
     responses=problems(Unauthenticated, Forbidden, ValidationFailed),
 )
 async def audit_log(

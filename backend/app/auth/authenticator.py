@@ -1,10 +1,8 @@
 """From a token to a principal.
 
-Postgres knows whether an account still stands; each process may remember the answer for a second,
+Postgres knows whether a session still stands; each process may remember the answer for a second,
 so that most requests cost no round trip and a revocation takes effect within that second.
 """
-
-from uuid import UUID
 
 from cachetools import TTLCache
 
@@ -13,12 +11,12 @@ from app.auth.errors import InvalidToken
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
 from app.auth.repository import Standing
-from app.auth.tokens import TokenSigner
+from app.auth.tokens import Claims, TokenSigner
 from app.core.clock import Clock
 from app.database import Database
 
 REMEMBERED_SECONDS = 0.9
-_REMEMBERED_ACCOUNTS = 10_000
+_REMEMBERED_SESSIONS = 10_000
 # While releases change over, the database may hold a newer one's permissions.
 _KNOWN = {permission.value: permission for permission in Permission}
 
@@ -28,8 +26,8 @@ class Authenticator:
         self._database = database
         self._signer = signer
         self._clock = clock
-        self._standings: TTLCache[UUID, Standing] = TTLCache(
-            _REMEMBERED_ACCOUNTS, REMEMBERED_SECONDS
+        self._standings: TTLCache[Claims, Standing] = TTLCache(
+            _REMEMBERED_SESSIONS, REMEMBERED_SECONDS
         )
 
     async def authenticate(self, token: str) -> Principal:
@@ -40,20 +38,21 @@ class Authenticator:
             TokenExpired: it has run out.
         """
         claims = self._signer.read(token, self._clock())
-        standing = self._standings.get(claims.user_id) or await self._look_up(claims.user_id)
-        if not standing.is_active or standing.token_version != claims.token_version:
-            raise InvalidToken
+        standing = self._standings.get(claims) or await self._look_up(claims)
         return Principal(
             claims.user_id,
+            claims.session_id,
             frozenset(_KNOWN[p] for p in standing.permissions if p in _KNOWN),
             standing.is_superuser,
         )
 
-    async def _look_up(self, user_id: UUID) -> Standing:
+    async def _look_up(self, claims: Claims) -> Standing:
         # A session of its own, given back at once: no request holds two connections.
         async with self._database.reading() as session:
-            standing = await repository.standing(session, user_id)
+            standing = await repository.standing(
+                session, claims.user_id, claims.session_id, self._clock()
+            )
         if standing is None:
             raise InvalidToken
-        self._standings[user_id] = standing
+        self._standings[claims] = standing
         return standing

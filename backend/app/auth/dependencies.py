@@ -5,15 +5,20 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 from fastapi.security import OAuth2PasswordBearer
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.datastructures import State
 
 from app.auth.authenticator import Authenticator
 from app.auth.errors import InvalidToken
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
+from app.auth.role_service import RoleService
+from app.auth.schemas import Device
 from app.auth.service import AccountService
-from app.auth.tokens import TokenSigner
+from app.auth.session_service import SessionService
+from app.auth.user_service import UserService
 from app.core import idempotency
-from app.core.dependencies import AppClock, AppSettings, Passwords
+from app.core.dependencies import AppClock, AppSettings
 from app.core.errors import Forbidden, Unauthenticated
 from app.core.unit_of_work import ReadSession, Session
 
@@ -23,10 +28,6 @@ bearer = OAuth2PasswordBearer(tokenUrl="auth/token", auto_error=False, scheme_na
 
 async def authenticator(request: Request) -> Authenticator:
     return request.app.state.authenticator  # type: ignore[no-any-return]  # Starlette's State
-
-
-async def signer(settings: AppSettings) -> TokenSigner:
-    return TokenSigner(settings)
 
 
 async def optional_principal(
@@ -96,23 +97,68 @@ async def idempotent(
 Idempotent = Depends(idempotent)
 
 
-async def account_service(
-    session: Session,
-    passwords: Passwords,
-    token_signer: Annotated[TokenSigner, Depends(signer)],
-    clock: AppClock,
-) -> AccountService:
-    return AccountService(session, passwords, token_signer, clock)
+async def client_device(request: Request) -> Device:
+    """Where the caller seems to be, for the list of sessions."""
+    name = request.headers.get("user-agent", "")[:200]
+    printable = "".join(char if char.isprintable() else " " for char in name)
+    return Device(printable, request.client.host if request.client else "")
 
 
-async def account_reader(
-    session: ReadSession,
-    passwords: Passwords,
-    token_signer: Annotated[TokenSigner, Depends(signer)],
-    clock: AppClock,
-) -> AccountService:
-    return AccountService(session, passwords, token_signer, clock)
+CallersDevice = Annotated[Device, Depends(client_device)]
 
 
+def _sessions(state: State, session: AsyncSession) -> SessionService:
+    return SessionService(session, state.signer, state.refresh_tokens, state.clock)
+
+
+def _accounts(state: State, session: AsyncSession) -> AccountService:
+    sessions = _sessions(state, session)
+    return AccountService(session, state.password_hasher, sessions, state.settings)
+
+
+def _users(state: State, session: AsyncSession) -> UserService:
+    return UserService(session, _accounts(state, session), _sessions(state, session))
+
+
+async def session_service(request: Request, session: Session) -> SessionService:
+    return _sessions(request.app.state, session)
+
+
+async def session_reader(request: Request, session: ReadSession) -> SessionService:
+    return _sessions(request.app.state, session)
+
+
+async def account_service(request: Request, session: Session) -> AccountService:
+    return _accounts(request.app.state, session)
+
+
+async def account_reader(request: Request, session: ReadSession) -> AccountService:
+    return _accounts(request.app.state, session)
+
+
+Sessions = Annotated[SessionService, Depends(session_service)]
+SessionsReader = Annotated[SessionService, Depends(session_reader)]
 Accounts = Annotated[AccountService, Depends(account_service)]
 AccountsReader = Annotated[AccountService, Depends(account_reader)]
+
+
+async def role_service(session: Session) -> RoleService:
+    return RoleService(session)
+
+
+async def role_reader(session: ReadSession) -> RoleService:
+    return RoleService(session)
+
+
+async def user_service(request: Request, session: Session) -> UserService:
+    return _users(request.app.state, session)
+
+
+async def user_reader(request: Request, session: ReadSession) -> UserService:
+    return _users(request.app.state, session)
+
+
+Roles = Annotated[RoleService, Depends(role_service)]
+RolesReader = Annotated[RoleService, Depends(role_reader)]
+Users = Annotated[UserService, Depends(user_service)]
+UsersReader = Annotated[UserService, Depends(user_reader)]

@@ -2,10 +2,12 @@
 
 Unauthenticated
 ├── InvalidToken         401 invalid_token
+│   └── SessionRevoked   the same, and the session ends with it
 ├── TokenExpired         401 token_expired
 └── InvalidCredentials   401 invalid_credentials
 Forbidden
-└── AccountDisabled      403 account_disabled (told only to who proved the password)
+├── AccountDisabled          403 account_disabled (told only to who proved the password)
+└── EmailDomainNotAllowed    403 email_domain_not_allowed
 """
 
 from app.core.errors import Forbidden, Unauthenticated
@@ -13,6 +15,12 @@ from app.core.errors import Forbidden, Unauthenticated
 
 class InvalidToken(Unauthenticated):
     code, title = "invalid_token", "The token is not valid."
+
+
+class SessionRevoked(InvalidToken):
+    """A spent refresh token came back: it was stolen, or its thief was faster. Nobody keeps it."""
+
+    keeps_work = True
 
 
 class TokenExpired(Unauthenticated):
@@ -25,3 +33,7 @@ class InvalidCredentials(Unauthenticated):
 
 class AccountDisabled(Forbidden):
     code, title = "account_disabled", "This account has been disabled."
+
+
+class EmailDomainNotAllowed(Forbidden):
+    code, title = "email_domain_not_allowed", "Addresses of this domain are not admitted."

@@ -1,9 +1,11 @@
 """Users, and the roles that grant them permissions."""
 
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, func
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm.attributes import flag_modified
 
 from app.core.ids import new_id
 from app.database import Base, Versioned
@@ -28,7 +30,10 @@ class User(Versioned, Base):
     is_active: Mapped[bool] = mapped_column(default=True, server_default="true")
     is_superuser: Mapped[bool] = mapped_column(default=False, server_default="false")
     email_verified: Mapped[bool] = mapped_column(default=False, server_default="false")
-    token_version: Mapped[int] = mapped_column(default=1, server_default="1")
+
+    def touch(self) -> None:
+        """Give the account its next version, since the roles it holds have changed."""
+        flag_modified(self, "name")
 
     def __repr__(self) -> str:
         return f"User({self.id})"
@@ -44,6 +49,10 @@ class Role(Versioned, Base):
     name: Mapped[str]
     description: Mapped[str] = mapped_column(server_default="")
     is_builtin: Mapped[bool] = mapped_column(default=False, server_default="false")
+
+    def touch(self) -> None:
+        """Give the role its next version, since what it grants has changed."""
+        flag_modified(self, "name")
 
 
 class PermissionRow(Base):
@@ -76,3 +85,30 @@ class UserRole(Base):
     role_id: Mapped[UUID] = mapped_column(
         ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True
     )
+
+
+class LoginSession(Base):
+    """A device on which someone is logged in. Access tokens name it and die with it."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index(None, "user_id"), Index(None, "expires_at"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    device: Mapped[str] = mapped_column(server_default="")
+    address: Mapped[str] = mapped_column(server_default="")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_used_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class RefreshToken(Base):
+    """A refresh token, as a digest. One of a session is unspent; the spent ones betray thieves."""
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (Index(None, "session_id"),)
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    spent_at: Mapped[datetime | None]

@@ -16,6 +16,10 @@ class Permission(StrEnum):
     BOOKINGS_CREATE = "bookings:create"
     BOOKINGS_READ_ALL = "bookings:read_all"
     BOOKINGS_WRITE_ALL = "bookings:write_all"
+    USERS_READ = "users:read"
+    USERS_WRITE = "users:write"
+    ROLES_READ = "roles:read"
+    ROLES_WRITE = "roles:write"
     AUDIT_READ = "audit:read"
 
 
@@ -28,6 +32,10 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.BOOKINGS_CREATE: "Book for oneself.",
     Permission.BOOKINGS_READ_ALL: "See every booking.",
     Permission.BOOKINGS_WRITE_ALL: "Book for others and act on every booking.",
+    Permission.USERS_READ: "See accounts.",
+    Permission.USERS_WRITE: "Create, change, disable and delete accounts, and give them roles.",
+    Permission.ROLES_READ: "See roles and what they grant.",
+    Permission.ROLES_WRITE: "Create, change and delete roles.",
     Permission.AUDIT_READ: "Read the audit log.",
 }
 

@@ -10,6 +10,7 @@ from app.core.events import Actor
 @dataclass(frozen=True, slots=True)
 class Principal:
     user_id: UUID
+    session_id: UUID
     permissions: frozenset[Permission]
     is_superuser: bool = False
 

@@ -1,16 +1,49 @@
 """`/auth`: accounts and tokens."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response, status
 from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import TypeAdapter, ValidationError
 
-from app.auth.dependencies import Accounts, AccountsReader, CurrentPrincipal, Idempotent
-from app.auth.errors import AccountDisabled, InvalidCredentials, InvalidToken, TokenExpired
-from app.auth.schemas import AccessToken, EmailAddress, Login, Signup, UserOut
-from app.core.errors import AlreadyExists, Unauthenticated, Unavailable, ValidationFailed
-from app.core.preconditions import etag
+from app.auth.dependencies import (
+    Accounts,
+    AccountsReader,
+    CallersDevice,
+    CurrentPrincipal,
+    Idempotent,
+    Sessions,
+    SessionsReader,
+)
+from app.auth.errors import (
+    AccountDisabled,
+    EmailDomainNotAllowed,
+    InvalidCredentials,
+    InvalidToken,
+    TokenExpired,
+)
+from app.auth.schemas import (
+    EmailAddress,
+    Login,
+    PasswordChange,
+    ProfilePatch,
+    Refresh,
+    SessionOut,
+    Signup,
+    Tokens,
+    UserOut,
+)
+from app.core.errors import (
+    AlreadyExists,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+    ValidationFailed,
+    VersionMismatch,
+)
+from app.core.pagination import Page, everything
+from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
 from app.core.routing import ApiRoute
 
@@ -18,6 +51,7 @@ router = APIRouter(prefix="/auth", tags=["auth"], route_class=ApiRoute)
 
 _address: TypeAdapter[str] = TypeAdapter(EmailAddress)
 _login_problems = problems(InvalidCredentials, AccountDisabled, ValidationFailed, Unavailable)
+_token_problems = problems(Unauthenticated, InvalidToken, TokenExpired)
 
 
 @router.post(
@@ -25,7 +59,7 @@ _login_problems = problems(InvalidCredentials, AccountDisabled, ValidationFailed
     status_code=status.HTTP_201_CREATED,
     operation_id="auth_signup",
     summary="Create an account",
-    responses=problems(AlreadyExists, ValidationFailed, Unavailable),
+    responses=problems(AlreadyExists, EmailDomainNotAllowed, ValidationFailed, Unavailable),
     dependencies=[Idempotent],
 )
 async def sign_up(signup: Signup, accounts: Accounts, response: Response) -> UserOut:
@@ -37,11 +71,11 @@ async def sign_up(signup: Signup, accounts: Accounts, response: Response) -> Use
 @router.post(
     "/login",
     operation_id="auth_login",
-    summary="Exchange address and password for a token",
+    summary="Exchange address and password for tokens",
     responses=_login_problems,
 )
-async def log_in(login: Login, accounts: AccountsReader) -> AccessToken:
-    return await accounts.log_in(login.email, login.password.get_secret_value())
+async def log_in(login: Login, accounts: Accounts, device: CallersDevice) -> Tokens:
+    return await accounts.log_in(login.email, login.password.get_secret_value(), device)
 
 
 @router.post(
@@ -51,22 +85,115 @@ async def log_in(login: Login, accounts: AccountsReader) -> AccessToken:
     responses=_login_problems,
 )
 async def token(
-    form: Annotated[OAuth2PasswordRequestForm, Depends()], accounts: AccountsReader
-) -> AccessToken:
+    form: Annotated[OAuth2PasswordRequestForm, Depends()], accounts: Accounts, device: CallersDevice
+) -> Tokens:
     try:
         email = _address.validate_python(form.username)
     except ValidationError:
         raise InvalidCredentials from None
-    return await accounts.log_in(email, form.password)
+    return await accounts.log_in(email, form.password, device)
+
+
+@router.post(
+    "/refresh",
+    operation_id="auth_refresh",
+    summary="Exchange a refresh token for the next pair",
+    description=(
+        "The old one dies. Presented again within 10 seconds it gives the same successor; later "
+        "than that it was stolen, and the whole session ends."
+    ),
+    responses=problems(InvalidToken, ValidationFailed),
+)
+async def refresh(body: Refresh, sessions: Sessions) -> Tokens:
+    return await sessions.refresh(body.refresh_token.get_secret_value())
+
+
+@router.post(
+    "/logout",
+    status_code=status.HTTP_204_NO_CONTENT,
+    operation_id="auth_logout",
+    summary="Log out here",
+    responses=_token_problems,
+)
+async def log_out(principal: CurrentPrincipal, sessions: Sessions) -> None:
+    await sessions.end(principal, principal.session_id)
+
+
+@router.post(
+    "/logout-all",
+    status_code=status.HTTP_204_NO_CONTENT,
+    operation_id="auth_logout_all",
+    summary="Log out everywhere",
+    responses=_token_problems,
+)
+async def log_out_everywhere(principal: CurrentPrincipal, sessions: Sessions) -> None:
+    await sessions.end_all(principal.user_id, principal.actor, "logout")
 
 
 @router.get(
-    "/me",
-    operation_id="auth_me",
-    summary="My account",
-    responses=problems(Unauthenticated, InvalidToken, TokenExpired),
+    "/sessions",
+    operation_id="auth_sessions_list",
+    summary="Where I am logged in",
+    responses=_token_problems,
 )
+async def list_sessions(principal: CurrentPrincipal, sessions: SessionsReader) -> Page[SessionOut]:
+    return everything(await sessions.list_sessions(principal))
+
+
+@router.delete(
+    "/sessions/{session_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    operation_id="auth_sessions_end",
+    summary="Log out on one device",
+    responses=problems(Unauthenticated, InvalidToken, TokenExpired, NotFound, ValidationFailed),
+)
+async def end_session(session_id: UUID, principal: CurrentPrincipal, sessions: Sessions) -> None:
+    await sessions.end(principal, session_id)
+
+
+@router.get("/me", operation_id="auth_me", summary="My account", responses=_token_problems)
 async def me(principal: CurrentPrincipal, accounts: AccountsReader, response: Response) -> UserOut:
     user = await accounts.profile(principal.user_id)
     response.headers["ETag"] = etag(user.version)
     return user
+
+
+@router.patch(
+    "/me",
+    operation_id="auth_me_update",
+    summary="Change my profile",
+    responses=problems(
+        Unauthenticated, InvalidToken, TokenExpired, VersionMismatch, ValidationFailed
+    ),
+)
+async def update_me(
+    patch: ProfilePatch,
+    principal: CurrentPrincipal,
+    accounts: Accounts,
+    seen: Precondition,
+    response: Response,
+) -> UserOut:
+    user = await accounts.change_profile(patch, seen, principal)
+    response.headers["ETag"] = etag(user.version)
+    return user
+
+
+@router.post(
+    "/me/password",
+    status_code=status.HTTP_204_NO_CONTENT,
+    operation_id="auth_me_password",
+    summary="Change my password",
+    description="Logs out everywhere else.",
+    responses=problems(
+        Unauthenticated,
+        InvalidToken,
+        TokenExpired,
+        InvalidCredentials,
+        ValidationFailed,
+        Unavailable,
+    ),
+)
+async def change_password(
+    change: PasswordChange, principal: CurrentPrincipal, accounts: Accounts
+) -> None:
+    await accounts.change_password(change, principal)

@@ -1,17 +1,45 @@
 """What clients send and get about accounts."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, EmailStr, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    EmailStr,
+    Field,
+    SecretStr,
+    StringConstraints,
+)
 
-from app.core.schemas import Input, Line, Output, Version, example
+from app.auth.permissions import CUSTOMER, Permission
+from app.core.schemas import (
+    UNCHANGED,
+    Input,
+    Line,
+    Output,
+    Paragraphs,
+    Version,
+    Zone,
+    example,
+)
 
 EmailAddress = Annotated[
     EmailStr,
     AfterValidator(str.lower),
     Field(max_length=254, examples=["ada@example.com"]),
+]
+PhoneNumber = Annotated[
+    str,
+    StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$"),
+    Field(description="E.164.", examples=["+33123456789"]),
+]
+Locale = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35),
+    Field(description="A BCP 47 language tag.", examples=["fr-FR"]),
 ]
 Password = Annotated[SecretStr, Field(max_length=4096, examples=["correct horse battery"])]
 
@@ -44,10 +72,52 @@ class Login(Credentials):
     password: Password
 
 
-class AccessToken(Output):
+class Refresh(Input):
+    refresh_token: SecretStr = Field(min_length=1, max_length=200)
+
+
+class Tokens(Output):
+    """An access token for requests, and a refresh token to get the next pair with."""
+
     access_token: str
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the scheme, no secret
     expires_in: int = Field(description="Seconds.", examples=[900])
+    refresh_token: str
+    refresh_expires_in: int = Field(description="Seconds.", examples=[2_592_000])
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a login came from, as far as it can be told."""
+
+    name: str
+    address: str
+
+
+class SessionOut(Output):
+    """A device on which the caller is logged in."""
+
+    id: UUID
+    device: str = Field(description="The User-Agent of the login.")
+    address: str
+    created_at: datetime
+    last_used_at: datetime = Field(description="When it was last refreshed.")
+    expires_at: datetime
+    is_current: bool
+
+
+class ProfilePatch(Input):
+    """The fields to change; a field that is not named stays as it is."""
+
+    name: Line = UNCHANGED
+    phone: PhoneNumber | None = None
+    time_zone: Zone | None = None
+    locale: Locale | None = None
+
+
+class PasswordChange(Credentials):
+    current_password: Password
+    new_password: Password
 
 
 class UserOut(Output):
@@ -67,3 +137,60 @@ class UserOut(Output):
     version: Version
     created_at: datetime
     updated_at: datetime
+
+
+RoleName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{1,49}$"), Field(examples=["receptionist"])
+]
+RoleNames = Annotated[
+    list[str], AfterValidator(lambda names: list(dict.fromkeys(names))), Field(max_length=50)
+]
+
+
+class RoleCreate(Input):
+    name: RoleName
+    description: Annotated[Paragraphs, Field(max_length=500)] = ""
+    permissions: set[Permission] = Field(examples=[["bookings:read_all"]])
+
+
+class RolePatch(Input):
+    """The fields to change; a field that is not named stays as it is."""
+
+    name: RoleName = UNCHANGED
+    description: Annotated[Paragraphs, Field(max_length=500)] = UNCHANGED
+    permissions: set[Permission] = UNCHANGED
+
+
+class RoleOut(Output):
+    """A named set of permissions."""
+
+    id: UUID
+    name: str
+    description: str
+    permissions: list[str]
+    is_builtin: bool
+    version: Version
+    created_at: datetime
+    updated_at: datetime
+
+
+class UserCreate(Credentials):
+    name: Line = Field(examples=["Grace Hopper"])
+    email: EmailAddress
+    password: Password
+    roles: RoleNames = Field(default_factory=lambda: [CUSTOMER])
+    is_active: bool = True
+
+
+class UserPatch(Input):
+    """The fields to change; a field that is not named stays as it is."""
+
+    name: Line = UNCHANGED
+    email: EmailAddress = UNCHANGED
+    is_active: bool = UNCHANGED
+    is_superuser: bool = UNCHANGED
+    roles: RoleNames = UNCHANGED
+
+
+class UserRoles(Input):
+    roles: RoleNames

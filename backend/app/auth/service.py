@@ -1,49 +1,57 @@
-"""Signing up and logging in."""
+"""Accounts: signing up, logging in, and what people change about their own."""
 
-from datetime import datetime
+import asyncio
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import repository
-from app.auth.errors import AccountDisabled, InvalidCredentials
+from app.auth import repository, role_repository
+from app.auth.account import Account
+from app.auth.errors import AccountDisabled, EmailDomainNotAllowed, InvalidCredentials
 from app.auth.permissions import CUSTOMER
-from app.auth.repository import Account
-from app.auth.rules import password_problem
-from app.auth.schemas import AccessToken, Signup, UserOut
-from app.auth.tokens import Claims, TokenSigner
-from app.core.clock import Clock
+from app.auth.principal import Principal
+from app.auth.rules import email_domain_allowed, password_problem
+from app.auth.schemas import Device, PasswordChange, ProfilePatch, Signup, Tokens, UserOut
+from app.auth.session_service import SessionService
+from app.config import Settings
 from app.core.errors import AlreadyExists, Unauthenticated, ValidationFailed
-from app.core.events import Actor, record
+from app.core.events import Actor, record, record_change
+from app.core.preconditions import IfMatch
+from app.core.schemas import patched
 from app.core.security import PasswordHasher
 
 
 class AccountService:
     def __init__(
-        self, session: AsyncSession, passwords: PasswordHasher, signer: TokenSigner, clock: Clock
+        self,
+        session: AsyncSession,
+        passwords: PasswordHasher,
+        sessions: SessionService,
+        settings: Settings,
     ) -> None:
         self._session = session
         self._passwords = passwords
-        self._signer = signer
-        self._clock = clock
+        self._sessions = sessions
+        self._settings = settings
 
     async def sign_up(self, signup: Signup) -> UserOut:
-        """Create a customer's account. Three round trips, after a quarter second of bcrypt.
+        """Create a customer's account. Four round trips, after a quarter second of bcrypt.
 
         Raises:
             ValidationFailed: the password is too weak.
+            EmailDomainNotAllowed: this business admits other domains only.
             AlreadyExists: the address has an account.
         """
         password = signup.password.get_secret_value()
-        if problem := password_problem(password, email=signup.email, name=signup.name):
-            raise ValidationFailed.at("#/password", problem)
-        hashed = await self._passwords.hash(password)
+        self.check_domain(signup.email)
+        await self.check_password(password, email=signup.email, name=signup.name, field="password")
+        hashed = await self.hash_password(password)
         user_id = await repository.add_user(
             self._session,
             email=signup.email,
             name=signup.name,
             hashed_password=hashed,
-            role=CUSTOMER,
+            role_ids=await role_repository.ids_named(self._session, [CUSTOMER]),
         )
         if user_id is None:
             raise AlreadyExists("This address has an account already.")
@@ -52,8 +60,8 @@ class AccountService:
         )
         return await self.profile(user_id)
 
-    async def log_in(self, email: str, password: str) -> AccessToken:
-        """Exchange address and password for a token, with equal work for unknown addresses.
+    async def log_in(self, email: str, password: str, device: Device) -> Tokens:
+        """Exchange address and password for a session, with equal work for unknown addresses.
 
         Raises:
             InvalidCredentials: no such address, or not its password.
@@ -66,36 +74,79 @@ class AccountService:
             raise InvalidCredentials
         if user is None or not user.is_active:
             raise AccountDisabled
-        return self._token(Claims(user.id, user.token_version), self._clock())
+        if self._passwords.is_outdated(user.hashed_password):
+            hashed = await self._passwords.hash(password)
+            await repository.replace_hash(self._session, user.id, user.hashed_password, hashed)
+        return await self._sessions.open(user.id, device)
 
     async def profile(self, user_id: UUID) -> UserOut:
+        return (await self._account(user_id)).out()
+
+    async def change_profile(
+        self, patch: ProfilePatch, seen: IfMatch, principal: Principal
+    ) -> UserOut:
+        account = await self._account(principal.user_id)
+        seen.check(account.user.version)
+        before = account.out().model_dump(mode="json")
+        for name, value in patched(patch).items():
+            setattr(account.user, name, value)
+        await self._session.flush()
+        out = account.out()
+        await record_change(
+            self._session,
+            "user.changed",
+            subject_id=principal.user_id,
+            actor=principal.actor,
+            before=before,
+            after=out.model_dump(mode="json"),
+        )
+        return out
+
+    async def change_password(self, change: PasswordChange, principal: Principal) -> None:
+        """Set a new password and log out everywhere else.
+
+        Raises:
+            InvalidCredentials: the current password is wrong.
+            ValidationFailed: the new one is too weak.
+        """
+        user = await repository.user_with_password_by_id(self._session, principal.user_id)
+        await self._session.close()
+        current = change.current_password.get_secret_value()
+        if user is None or not await self._passwords.verify(current, user.hashed_password):
+            raise InvalidCredentials
+        new = change.new_password.get_secret_value()
+        await self.check_password(new, email=user.email, name=user.name, field="new_password")
+        await self.set_password(user.id, new, principal.actor, keep=principal.session_id)
+
+    async def set_password(
+        self, user_id: UUID, password: str, actor: Actor, *, keep: UUID | None = None
+    ) -> None:
+        """Replace the password and end all sessions but `keep`: who stole the old one is out."""
+        hashed = await self._passwords.hash(password)
+        await repository.set_hash(self._session, user_id, hashed)
+        await record(self._session, "user.password_changed", subject_id=user_id, actor=actor)
+        await self._sessions.end_all(user_id, actor, "password_changed", but=keep)
+
+    async def hash_password(self, password: str) -> str:
+        return await self._passwords.hash(password)
+
+    async def check_password(self, password: str, *, email: str, name: str, field: str) -> None:
+        """Raise ValidationFailed if the password is too weak."""
+        minimum = self._settings.PASSWORD_MIN_LENGTH
+        # To look for patterns takes up to 20 ms, which others need not wait for.
+        problem = await asyncio.to_thread(
+            password_problem, password, email=email, name=name, minimum_length=minimum
+        )
+        if problem is not None:
+            raise ValidationFailed.at(f"#/{field}", problem)
+
+    def check_domain(self, email: str) -> None:
+        allowed = self._settings.ALLOWED_EMAIL_DOMAINS
+        if self._settings.ENFORCE_EMAIL_DOMAIN and not email_domain_allowed(email, allowed):
+            raise EmailDomainNotAllowed
+
+    async def _account(self, user_id: UUID) -> Account:
         account = await repository.account(self._session, user_id)
         if account is None:
             raise Unauthenticated
-        return _user_out(account)
-
-    def _token(self, claims: Claims, now: datetime) -> AccessToken:
-        return AccessToken(
-            access_token=self._signer.issue(claims, now),
-            expires_in=int(self._signer.lifetime.total_seconds()),
-        )
-
-
-def _user_out(account: Account) -> UserOut:
-    user = account.user
-    return UserOut(
-        id=user.id,
-        name=user.name,
-        email=user.email,
-        phone=user.phone,
-        time_zone=user.time_zone,
-        locale=user.locale,
-        roles=account.roles,
-        permissions=account.permissions,
-        is_active=user.is_active,
-        is_superuser=user.is_superuser,
-        email_verified=user.email_verified,
-        version=user.version,
-        created_at=user.created_at,
-        updated_at=user.updated_at,
-    )
+        return account

@@ -1,9 +1,13 @@
-"""Access tokens. The only file that touches python-jose, whose defaults accept too much.
+"""Access and refresh tokens. The only file that touches python-jose, whose defaults accept much.
 
 What jose does not insist on is insisted on here: one algorithm, a bounded size, every claim
 present and of its type, the audience of this environment and the kind of token (RFC 8725).
 """
 
+import base64
+import hashlib
+import hmac
+import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +29,7 @@ _CLOCK_SKEW_SECONDS = 5
 @dataclass(frozen=True, slots=True)
 class Claims:
     user_id: UUID
-    token_version: int
+    session_id: UUID
 
 
 class TokenSigner:
@@ -48,7 +52,7 @@ class TokenSigner:
                 "nbf": now,
                 "exp": now + self.lifetime,
                 "kind": ACCESS,
-                "ver": claims.token_version,
+                "sid": str(claims.session_id),
             },
             self._key,
             algorithm=self._algorithm,
@@ -87,11 +91,34 @@ class TokenSigner:
 
 def _claims(payload: dict[str, Any], now: int) -> Claims:
     times = [payload["exp"], payload["nbf"], payload["iat"]]
-    if payload["kind"] != ACCESS or any(type(n) is not int for n in (*times, payload["ver"])):
+    if payload["kind"] != ACCESS or any(type(time) is not int for time in times):
         raise InvalidToken
     expires, not_before, issued = times
     if max(not_before, issued) > now + _CLOCK_SKEW_SECONDS:
         raise InvalidToken
     if expires <= now:
         raise TokenExpired
-    return Claims(UUID(payload["sub"]), payload["ver"])
+    return Claims(UUID(payload["sub"]), UUID(payload["sid"]))
+
+
+class RefreshTokens:
+    """Opaque tokens that rotate (RFC 9700, 4.14.2). The database keeps digests only.
+
+    A successor is derived from its predecessor with a key that is not in the database. So all who
+    present the same token at the same moment, as the tabs of a browser do, get the same successor.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        key = settings.SECRET_KEY.get_secret_value().encode()
+        self._key = hmac.digest(key, b"refresh token", hashlib.sha256)
+        self.lifetime = timedelta(days=settings.REFRESH_TOKEN_EXPIRE_DAYS)
+
+    def new(self) -> str:
+        return secrets.token_urlsafe(32)
+
+    def successor(self, token: str) -> str:
+        digest = hmac.digest(self._key, token.encode(), hashlib.sha256)
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+    def digest(self, token: str) -> bytes:
+        return hashlib.sha256(token.encode()).digest()

@@ -36,6 +36,8 @@ class FieldError:
 class AppError(Exception):
     """Base of every expected failure. `detail` is for people and never holds input values."""
 
+    keeps_work: ClassVar[bool] = False
+    """Whether the transaction commits all the same, since the refusal itself changed something."""
     status: ClassVar[int]
     code: ClassVar[str]
     title: ClassVar[str]

@@ -34,7 +34,12 @@ class PasswordHasher:
         self._threads = threads or os.cpu_count() or 1
         self._waiting = 0
         self._pool = ThreadPoolExecutor(self._threads, "bcrypt", initializer=_yield_to_the_loop)
-        self._context = CryptContext(["bcrypt_sha256"], bcrypt_sha256__default_rounds=rounds)
+        self._context = CryptContext(
+            # One cost and no other: a hash of another one is renewed when its password is seen.
+            ["bcrypt_sha256"],
+            bcrypt_sha256__min_rounds=rounds,
+            bcrypt_sha256__max_rounds=rounds,
+        )
         # Verified in place of a hash that does not exist, so that both take equally long.
         self._nobody = self._pool.submit(self._context.hash, "nobody")
 
@@ -51,6 +56,10 @@ class PasswordHasher:
             return bool(self._context.verify(password, hashed or self._nobody.result()))
         except ValueError:  # longer than passlib reads, or with a NUL: nobody's password
             return False
+
+    def is_outdated(self, hashed: str) -> bool:
+        """Whether the scheme or the cost has changed since this hash was made."""
+        return bool(self._context.needs_update(hashed))
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
+from app.core.errors import AppError
 from app.database import Database
 
 SERIALIZATION_FAILURE = "40001"
@@ -55,7 +56,12 @@ async def unit_of_work(
     db: Annotated[Database, Depends(database)],
 ) -> AsyncIterator[AsyncSession]:
     async with db.transaction() as session:
-        yield session
+        try:
+            yield session
+        except AppError as error:
+            if error.keeps_work:
+                await session.commit()
+            raise
 
 
 async def read_only(db: Annotated[Database, Depends(database)]) -> AsyncIterator[AsyncSession]:

@@ -33,7 +33,7 @@ CLAIMS = {
     "nbf": NOW,
     "exp": NOW + 900,
     "kind": "access",
-    "ver": 1,
+    "sid": str(new_id()),
 }
 
 
@@ -96,7 +96,7 @@ INVALID: dict[str, str | bytes] = {
     "its own key": token(header=HEADER | {"jwk": {"kty": "oct", "k": encode(b"x")}}, key=b"x"),
     "the signature of another": token().rpartition(".")[0] + "." + token({}).rpartition(".")[2],
     "other claims under its signature": ".".join(
-        [encode(HEADER), encode(CLAIMS | {"ver": 2}), token().rpartition(".")[2]]
+        [encode(HEADER), encode(CLAIMS | {"sid": str(new_id())}), token().rpartition(".")[2]]
     ),
     "no signature": token().rpartition(".")[0],
     "empty signature": token().rpartition(".")[0] + ".",
@@ -113,7 +113,7 @@ INVALID: dict[str, str | bytes] = {
     "issued in the future": token(CLAIMS | {"iat": NOW + 60}),
     **{
         f"{name} {value!r}": token(CLAIMS | {name: value})
-        for name in ("exp", "nbf", "iat", "ver")
+        for name in ("exp", "nbf", "iat", "sid")
         for value in ("9999999999", 9999999999.5, [NOW], True, None, {})
     },
     "exp Infinity": token(json.dumps(CLAIMS).replace(str(NOW + 900), "Infinity").encode()),
@@ -166,11 +166,12 @@ async def test_the_forger_of_this_file_could_make_a_good_one(
     """Else all the others would be refused for the forger's mistake."""
     async with serving(app) as client:
         admin = await Business(client).admin()
-        good = token(CLAIMS | {"sub": admin.user["id"]})
-        assert ok(await send(client, good)) == admin.user
-        problem(await send(client, token(CLAIMS | {"sub": str(new_id())})), 401, "invalid_token")
-        stale = token(CLAIMS | {"sub": admin.user["id"], "ver": 2})
-        problem(await send(client, stale), 401, "invalid_token")
+        (session,) = ok(await admin.get("/auth/sessions"))["items"]
+        own = {"sub": admin.user["id"], "sid": session["id"]}
+        assert ok(await send(client, token(CLAIMS | own))) == admin.user
+        for other in ("sub", "sid"):
+            forged = token(CLAIMS | own | {other: str(new_id())})
+            problem(await send(client, forged), 401, "invalid_token")
 
 
 @pytest.mark.parametrize("age", [0, 1, 10**9])
