@@ -30,6 +30,7 @@ from app.core.middleware.transaction_retry import TransactionRetryMiddleware
 from app.core.migrations import migration_head
 from app.core.openapi import describe
 from app.core.problems import add_problem_handlers, escaped_problem
+from app.core.rate_limit import RateLimiter
 from app.core.redis import create_redis
 from app.core.security import PasswordHasher
 from app.core.system import VERSION
@@ -80,6 +81,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state, settings = app.state, app.state.settings
     state.database = Database.from_settings(settings)
     state.redis = create_redis(settings)
+    state.rate_limiter = RateLimiter.from_settings(settings)
     state.password_hasher = PasswordHasher(rounds=settings.BCRYPT_ROUNDS)
     state.signer = TokenSigner(settings)
     state.refresh_tokens = RefreshTokens(settings)
@@ -90,6 +92,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         state.password_hasher.close()
+        if state.rate_limiter is not None:
+            await state.rate_limiter.aclose()
         await state.redis.aclose()
         await state.database.dispose()
 

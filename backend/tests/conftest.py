@@ -72,6 +72,8 @@ def make_settings(**changes: object) -> Settings:
         "SECRET_KEY": "0123456789abcdef0123456789abcdef",
         "POSTGRES_POOL_SIZE": 20,
         "LOG_LEVEL": "WARNING",
+        # All tests come from one address; those about limits turn them on.
+        "RATE_LIMIT_ENABLED": False,
     }
     return Settings(_env_file=None, **(defaults | changes))  # type: ignore[arg-type]
 

@@ -34,9 +34,11 @@ from app.auth.schemas import (
     Tokens,
     UserOut,
 )
+from app.auth.throttling import Throttle, throttled
 from app.core.errors import (
     AlreadyExists,
     NotFound,
+    RateLimited,
     Unauthenticated,
     Unavailable,
     ValidationFailed,
@@ -50,8 +52,12 @@ from app.core.routing import ApiRoute
 router = APIRouter(prefix="/auth", tags=["auth"], route_class=ApiRoute)
 
 _address: TypeAdapter[str] = TypeAdapter(EmailAddress)
-_login_problems = problems(InvalidCredentials, AccountDisabled, ValidationFailed, Unavailable)
+_login_problems = problems(
+    InvalidCredentials, AccountDisabled, ValidationFailed, RateLimited, Unavailable
+)
 _token_problems = problems(Unauthenticated, InvalidToken, TokenExpired)
+_signup_throttled = throttled("signup")
+_LoginThrottle = Annotated[Throttle, throttled("login")]
 
 
 @router.post(
@@ -59,10 +65,18 @@ _token_problems = problems(Unauthenticated, InvalidToken, TokenExpired)
     status_code=status.HTTP_201_CREATED,
     operation_id="auth_signup",
     summary="Create an account",
-    responses=problems(AlreadyExists, EmailDomainNotAllowed, ValidationFailed, Unavailable),
-    dependencies=[Idempotent],
+    responses=problems(
+        AlreadyExists, EmailDomainNotAllowed, ValidationFailed, RateLimited, Unavailable
+    ),
+    dependencies=[_signup_throttled, Idempotent],
 )
-async def sign_up(signup: Signup, accounts: Accounts, response: Response) -> UserOut:
+async def sign_up(
+    signup: Signup,
+    accounts: Accounts,
+    throttle: Annotated[Throttle, _signup_throttled],
+    response: Response,
+) -> UserOut:
+    await throttle.admit(signup.email)
     user = await accounts.sign_up(signup)
     response.headers["ETag"] = etag(user.version)
     return user
@@ -74,8 +88,11 @@ async def sign_up(signup: Signup, accounts: Accounts, response: Response) -> Use
     summary="Exchange address and password for tokens",
     responses=_login_problems,
 )
-async def log_in(login: Login, accounts: Accounts, device: CallersDevice) -> Tokens:
-    return await accounts.log_in(login.email, login.password.get_secret_value(), device)
+async def log_in(
+    login: Login, accounts: Accounts, device: CallersDevice, throttle: _LoginThrottle
+) -> Tokens:
+    async with throttle.attempt(login.email):
+        return await accounts.log_in(login.email, login.password.get_secret_value(), device)
 
 
 @router.post(
@@ -85,13 +102,17 @@ async def log_in(login: Login, accounts: Accounts, device: CallersDevice) -> Tok
     responses=_login_problems,
 )
 async def token(
-    form: Annotated[OAuth2PasswordRequestForm, Depends()], accounts: Accounts, device: CallersDevice
+    form: Annotated[OAuth2PasswordRequestForm, Depends()],
+    accounts: Accounts,
+    device: CallersDevice,
+    throttle: _LoginThrottle,
 ) -> Tokens:
     try:
         email = _address.validate_python(form.username)
     except ValidationError:
         raise InvalidCredentials from None
-    return await accounts.log_in(email, form.password, device)
+    async with throttle.attempt(email):
+        return await accounts.log_in(email, form.password, device)
 
 
 @router.post(
@@ -102,7 +123,8 @@ async def token(
         "The old one dies. Presented again within 10 seconds it gives the same successor; later "
         "than that it was stolen, and the whole session ends."
     ),
-    responses=problems(InvalidToken, ValidationFailed),
+    responses=problems(InvalidToken, ValidationFailed, RateLimited),
+    dependencies=[throttled("refresh")],
 )
 async def refresh(body: Refresh, sessions: Sessions) -> Tokens:
     return await sessions.refresh(body.refresh_token.get_secret_value())
@@ -190,10 +212,15 @@ async def update_me(
         TokenExpired,
         InvalidCredentials,
         ValidationFailed,
+        RateLimited,
         Unavailable,
     ),
 )
 async def change_password(
-    change: PasswordChange, principal: CurrentPrincipal, accounts: Accounts
+    change: PasswordChange,
+    principal: CurrentPrincipal,
+    accounts: Accounts,
+    throttle: Annotated[Throttle, throttled("password_check")],
 ) -> None:
-    await accounts.change_password(change, principal)
+    async with throttle.attempt(str(principal.user_id)):
+        await accounts.change_password(change, principal)

@@ -15,6 +15,7 @@ AppError
 ├── Unprocessable            422
 │   ├── ValidationFailed         validation_failed
 │   └── IdempotencyKeyReused     idempotency_key_reused
+├── RateLimited              429 rate_limited
 └── Unavailable              503 unavailable
 
 Rooms add their own in their `errors.py`; `core/problems.py` renders them all (RFC 9457).
@@ -120,6 +121,12 @@ class ValidationFailed(Unprocessable):
 class IdempotencyKeyReused(Unprocessable):
     code = "idempotency_key_reused"
     title = "This Idempotency-Key was used for another request."
+
+
+class RateLimited(AppError):
+    """Raised with `Retry-After`, `RateLimit` and `RateLimit-Policy`: see core/rate_limit.py."""
+
+    status, code, title = 429, "rate_limited", "Too many requests; try again later."
 
 
 class Unavailable(AppError):

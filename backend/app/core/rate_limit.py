@@ -1,0 +1,252 @@
+"""Rate limits: at most so many in a window, counted in Redis for all processes together.
+
+Windows slide: what happened in the window before counts by the share of it that the last
+`window_seconds` still cover. Redis counts in one script, by its own clock, so the numbers are exact
+however many ask at once and whatever the clocks of the API's machines say. Where Redis is away or
+frozen each process counts for itself, and asks Redis again every few seconds.
+
+Names and addresses are digested before they become part of a key: Redis holds none.
+"""
+
+import hashlib
+import hmac
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address
+from typing import TypeVar
+
+import structlog
+from limits.aio.storage import MemoryStorage, RedisStorage
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.config import Settings
+from app.core.errors import RateLimited
+from app.core.redis import create_limits_redis
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 5.0
+"""How long a process counts for itself before it asks Redis again."""
+
+_IPV6_SITE_BITS = 64
+
+Counters = RedisStorage | MemoryStorage
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """At most `quota` in any `window_seconds`; clients are told the name."""
+
+    name: str
+    quota: int
+    window_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is left of a policy's quota, just after it was asked."""
+
+    policy: Policy
+    is_admitted: bool
+    remaining: int
+    seconds: int
+    """Until the quota grows again, if nobody else takes from it."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers)."""
+        policy = self.policy
+        return {
+            "RateLimit-Policy": f'"{policy.name}";q={policy.quota};w={policy.window_seconds}',
+            "RateLimit": f'"{policy.name}";r={self.remaining};t={self.seconds}',
+        }
+
+    def refusal(self) -> RateLimited:
+        return RateLimited(headers={**self.headers, "Retry-After": str(self.seconds)})
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Counts of the current window and of the one before, with the seconds until each is dropped.
+
+    A window is kept twice as long as it lasts: once as the current one, once as the one before.
+    """
+
+    previous: int
+    previous_seconds: float
+    current: int
+    current_seconds: float
+
+    def standing(self, policy: Policy, *, is_admitted: bool) -> Standing:
+        length = policy.window_seconds
+        fading = math.floor(self.previous * self.previous_seconds / length)
+        if fading > 0:  # the next unit of the window before is about to fade
+            until = self.previous_seconds - fading * length / self.previous
+        elif self.current > 0:  # it begins to fade when its own window ends
+            until = self.current_seconds - length
+        else:
+            until = length - 1
+        left = policy.quota - fading - self.current
+        return Standing(
+            policy,
+            is_admitted,
+            # What was given back in the window after it was taken makes the sum negative.
+            remaining=min(max(left, 0), policy.quota),
+            # A whole number that lies strictly after the moment at which it grows.
+            seconds=min(max(math.floor(until) + 1, 1), length),
+        )
+
+
+class RateLimiter:
+    """Counts, in Redis where it answers.
+
+    Whoever is counted is named by one or more texts (`who`). No method raises when Redis is away.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        prefix: str,
+        secret: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin to count.
+
+        Args:
+            redis: a client of its own, closed by `aclose`; its timeouts bound every request's wait.
+            prefix: the first part of every key.
+            secret: the key of the digests, so that nobody can test a key for a known address.
+            clock: seconds, for deciding when to ask Redis again.
+        """
+        self._redis = redis
+        self._shared = RedisStorage(
+            "redis://",
+            implementation="redispy",
+            key_prefix=prefix,
+            connection_pool=redis.connection_pool,  # type: ignore[arg-type]  # documented so
+        )
+        self._local = MemoryStorage()
+        self._secret = secret.encode()
+        self._clock = clock
+        self._is_down = False
+        self._retry_at = clock()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "RateLimiter | None":
+        """The limiter, or None where RATE_LIMIT_ENABLED is off."""
+        if not settings.RATE_LIMIT_ENABLED:
+            return None
+        secret = settings.SECRET_KEY.get_secret_value()
+        redis = create_limits_redis(settings)
+        return cls(redis, prefix=settings.CACHE_PREFIX, secret=secret)
+
+    async def aclose(self) -> None:
+        await self._redis.aclose()
+
+    async def take(self, policy: Policy, *who: str) -> Standing:
+        """Take one of the quota, if one is left; a refusal takes nothing."""
+        return await self._add(policy, who, 1)
+
+    async def give_back(self, policy: Policy, *who: str) -> Standing:
+        """Return one that was taken."""
+        return await self._add(policy, who, -1)
+
+    async def reset(self, policy: Policy, *who: str) -> Standing:
+        """Return all that was taken."""
+        key, length = self._window_key(policy, who), policy.window_seconds
+
+        async def clear(counters: Counters) -> Standing:
+            await counters.clear_sliding_window(key, length)
+            return Window(0, 0.0, 0, 0.0).standing(policy, is_admitted=True)
+
+        return await self._count(clear)
+
+    async def remember(self, what: str, *who: str, seconds: int) -> None:
+        """Make a mark that `remembers` finds for so long."""
+        key = self._key(what, who)
+        await self._count(lambda counters: counters.incr(key, seconds))
+
+    async def remembers(self, what: str, *who: str) -> bool:
+        """Whether the mark was made; False is also what a Redis that is away remembers."""
+        key = self._key(what, who)
+        return await self._count(lambda counters: counters.get(key)) > 0
+
+    async def _add(self, policy: Policy, who: tuple[str, ...], amount: int) -> Standing:
+        key, length = self._window_key(policy, who), policy.window_seconds
+
+        async def add(counters: Counters) -> Standing:
+            is_admitted = await counters.acquire_sliding_window_entry(
+                key, policy.quota, length, amount
+            )
+            window = Window(*await counters.get_sliding_window(key, length))
+            return window.standing(policy, is_admitted=is_admitted)
+
+        return await self._count(add)
+
+    async def _count(self, work: Callable[[Counters], Awaitable[ResultT]]) -> ResultT:
+        was_down = self._is_down
+        if self._should_ask_redis():
+            try:
+                result = await work(self._shared)
+            except (RedisError, OSError, TimeoutError) as error:
+                self._fall_back(error)
+            else:
+                if was_down:
+                    self._return_to_redis()
+                return result
+        return await work(self._local)
+
+    def _should_ask_redis(self) -> bool:
+        """Always while it answers; else one caller every few seconds, so that one waits, not all.
+
+        Only that one may call Redis back to life: of the many that were on their way when it went,
+        some may still have been answered.
+        """
+        now = self._clock()
+        if self._is_down:
+            if now < self._retry_at:
+                return False
+            self._retry_at = now + RETRY_SECONDS
+        return True
+
+    def _fall_back(self, error: Exception) -> None:
+        self._retry_at = self._clock() + RETRY_SECONDS
+        if not self._is_down:
+            self._is_down = True
+            # The type alone: messages of the client name its address.
+            log.warning("rate_limits_counted_per_process", error=type(error).__name__)
+
+    def _return_to_redis(self) -> None:
+        if self._is_down:
+            self._is_down = False
+            log.warning("rate_limits_counted_in_redis")
+
+    def _window_key(self, policy: Policy, who: tuple[str, ...]) -> str:
+        # A window of another length has other counters: those of the old one would be misread.
+        return self._key(f"{policy.name}:{policy.window_seconds}", who)
+
+    def _key(self, what: str, who: tuple[str, ...]) -> str:
+        named = "\0".join(("rate-limit", what, *who)).encode()
+        return f"limit:{what}:{hmac.digest(self._secret, named, hashlib.sha256)[:16].hex()}"
+
+
+def network_of(host: str) -> str:
+    """Who is counted as one client: an IPv4 address, or a whole /64 of IPv6.
+
+    A subscriber gets a /64 at least (RFC 6177), and could take another address for every request.
+    What is no address (a Unix socket's peer has none) is counted as it is.
+    """
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return f"{int(address) >> _IPV6_SITE_BITS:016x}/{_IPV6_SITE_BITS}"
