@@ -10,7 +10,10 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app.admin.routes import router as admin
+from app.auth.api_key_authenticator import ApiKeyAuthenticator
+from app.auth.api_key_routes import router as api_keys
 from app.auth.authenticator import Authenticator
+from app.auth.dependencies import current_session
 from app.auth.routes import router as auth
 from app.auth.tokens import RefreshTokens, TokenSigner
 from app.availability.answers import AnswerCache
@@ -71,7 +74,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     _add_middleware(app, settings)
     _add_routers(app, settings)
     add_docs(app, settings)
-    describe(app, settings)
+    describe(app, settings, needing_session=current_session)
     return app
 
 
@@ -86,6 +89,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.signer = TokenSigner(settings)
     state.refresh_tokens = RefreshTokens(settings)
     state.authenticator = Authenticator(state.database, state.signer, state.clock)
+    state.api_key_authenticator = ApiKeyAuthenticator(state.database, state.clock)
     state.answer_cache = AnswerCache()
     state.migration_head = migration_head()
     try:
@@ -144,6 +148,8 @@ def _add_routers(app: FastAPI, settings: Settings) -> None:
         admin,
     ):
         api.include_router(router)
+    if settings.API_KEYS_ENABLED:
+        api.include_router(api_keys)
     app.include_router(api)
 
 

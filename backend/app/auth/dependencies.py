@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Depends, Header, Request
-from fastapi.security import OAuth2PasswordBearer
+from fastapi.security import APIKeyHeader, OAuth2PasswordBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import State
 
+from app.auth.api_key_authenticator import ApiKeyAuthenticator
+from app.auth.api_key_service import ApiKeyService
 from app.auth.authenticator import Authenticator
 from app.auth.errors import InvalidToken
 from app.auth.permissions import Permission
@@ -24,23 +27,47 @@ from app.core.unit_of_work import ReadSession, Session
 
 # The token's URL is completed in the OpenAPI document, once API_V1_STR is known.
 bearer = OAuth2PasswordBearer(tokenUrl="auth/token", auto_error=False, scheme_name="Bearer")
+api_key = APIKeyHeader(
+    name="X-API-Key",
+    auto_error=False,
+    scheme_name="ApiKey",
+    description="A key made with `POST /auth/api-keys`; instead of a token, never next to one.",
+)
 
 
 async def authenticator(request: Request) -> Authenticator:
     return request.app.state.authenticator  # type: ignore[no-any-return]  # Starlette's State
 
 
+async def api_key_authenticator(request: Request) -> ApiKeyAuthenticator:
+    return request.app.state.api_key_authenticator  # type: ignore[no-any-return]  # as above
+
+
 async def optional_principal(
     request: Request,
     token: Annotated[str | None, Depends(bearer)],
-    authenticate: Annotated[Authenticator, Depends(authenticator)],
+    _: Annotated[str | None, Depends(api_key)],  # for the document: it says nothing of a second one
+    settings: AppSettings,
+    sessions: Annotated[Authenticator, Depends(authenticator)],
+    api_keys: Annotated[ApiKeyAuthenticator, Depends(api_key_authenticator)],
 ) -> Principal | None:
-    """The caller, or None for a visitor. A token that is no good is 401 even where none is due."""
-    if len(request.headers.getlist("authorization")) > 1:
-        raise InvalidToken  # a proxy may have looked at the other one
-    if token is None:
+    """The caller, or None for a visitor.
+
+    A token or key that is no good is 401 even where none is due. So are two of them, of either
+    kind: choosing one would hide in whose name a request acts, and a proxy may have looked at the
+    other one. Where API keys are not offered, X-API-Key is a header like any other that a gateway
+    may have its own use for.
+    """
+    keys = request.headers.getlist("x-api-key") if settings.API_KEYS_ENABLED else []
+    if len(keys) + len(request.headers.getlist("authorization")) > 1:
+        raise InvalidToken
+    if keys:
+        principal = await api_keys.authenticate(keys[0])
+        request.state.key_id = principal.key_id
+    elif token is not None:
+        principal = await sessions.authenticate(token)
+    else:
         return None
-    principal = await authenticate.authenticate(token)
     request.state.user_id = principal.user_id
     return principal
 
@@ -55,6 +82,24 @@ async def current_principal(principal: MaybePrincipal) -> Principal:
 
 
 CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
+
+
+async def current_session(principal: CurrentPrincipal) -> UUID:
+    """The caller's session. Raises Forbidden: an API key was sent, which has none."""
+    if principal.session_id is None:
+        raise Forbidden("This needs a login; an API key is not enough.")
+    return principal.session_id
+
+
+CurrentSession = Annotated[UUID, Depends(current_session)]
+
+
+async def require_session(principal: CurrentPrincipal, _: CurrentSession) -> Principal:
+    """A caller who has logged in: what concerns the account itself is no business of a key."""
+    return principal
+
+
+SessionPrincipal = Annotated[Principal, Depends(require_session)]
 
 
 def require(permission: Permission) -> Callable[..., Coroutine[Any, Any, Principal]]:
@@ -88,7 +133,7 @@ async def idempotent(
             request,
             session,
             header=key,
-            caller=str(principal.user_id) if principal else "anonymous",
+            caller=principal.idempotency_caller if principal else "anonymous",
             secret=settings.SECRET_KEY.get_secret_value(),
             now=clock(),
         )
@@ -162,3 +207,15 @@ Roles = Annotated[RoleService, Depends(role_service)]
 RolesReader = Annotated[RoleService, Depends(role_reader)]
 Users = Annotated[UserService, Depends(user_service)]
 UsersReader = Annotated[UserService, Depends(user_reader)]
+
+
+async def api_key_service(session: Session, clock: AppClock) -> ApiKeyService:
+    return ApiKeyService(session, clock)
+
+
+async def api_key_reader(session: ReadSession, clock: AppClock) -> ApiKeyService:
+    return ApiKeyService(session, clock)
+
+
+ApiKeys = Annotated[ApiKeyService, Depends(api_key_service)]
+ApiKeysReader = Annotated[ApiKeyService, Depends(api_key_reader)]

@@ -8,9 +8,11 @@ Unauthenticated
 Forbidden
 ├── AccountDisabled          403 account_disabled (told only to who proved the password)
 └── EmailDomainNotAllowed    403 email_domain_not_allowed
+Unprocessable
+└── TooManyApiKeys       422 policy_violation, with reason `too_many_api_keys`
 """
 
-from app.core.errors import Forbidden, Unauthenticated
+from app.core.errors import Forbidden, Unauthenticated, Unprocessable
 
 
 class InvalidToken(Unauthenticated):
@@ -37,3 +39,10 @@ class AccountDisabled(Forbidden):
 
 class EmailDomainNotAllowed(Forbidden):
     code, title = "email_domain_not_allowed", "Addresses of this domain are not admitted."
+
+
+class TooManyApiKeys(Unprocessable):
+    code, title = "policy_violation", "Nobody may have more API keys; revoke one first."
+
+    def __init__(self) -> None:
+        super().__init__(reason="too_many_api_keys")

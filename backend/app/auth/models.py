@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, func
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, func
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.orm.attributes import flag_modified
 
@@ -112,3 +112,25 @@ class RefreshToken(Base):
     digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
     spent_at: Mapped[datetime | None]
+
+
+class ApiKey(Base):
+    """A key that lets a program act for its owner, within a scope. Revoking deletes it."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint("length(digest) = 32", name="digest_sha256"),
+        Index("uq_api_keys_prefix", "prefix", unique=True),
+        Index(None, "user_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    prefix: Mapped[str]
+    digest: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    # Names only: what one of them no longer means is ignored when the key is used.
+    permissions: Mapped[list[str]] = mapped_column(ARRAY(Text()))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]

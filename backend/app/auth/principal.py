@@ -10,12 +10,23 @@ from app.core.events import Actor
 @dataclass(frozen=True, slots=True)
 class Principal:
     user_id: UUID
-    session_id: UUID
+    session_id: UUID | None
     permissions: frozenset[Permission]
     is_superuser: bool = False
+    key_id: UUID | None = None
+    """The API key that was sent; then there is no session."""
 
     def may(self, permission: Permission) -> bool:
         return self.is_superuser or permission in self.permissions
+
+    @property
+    def idempotency_caller(self) -> str:
+        """Whose Idempotency-Keys these are.
+
+        An API key has its own: else it could be given the answer to a request of its owner's for
+        which it lacks the permission, and two programs of one owner would have to agree on keys.
+        """
+        return f"{self.user_id}/{self.key_id}" if self.key_id else str(self.user_id)
 
     @property
     def actor(self) -> Actor:

@@ -22,7 +22,7 @@ _ROLES = (
     .where(UserRole.user_id == User.id)
     .scalar_subquery()
 )
-_PERMISSIONS = (
+PERMISSIONS = (
     select(func.array_agg(RolePermission.permission.distinct(), type_=ARRAY(Text())))
     .join(UserRole, UserRole.role_id == RolePermission.role_id)
     .where(UserRole.user_id == User.id)
@@ -30,7 +30,7 @@ _PERMISSIONS = (
 )
 
 
-_ACCOUNTS = select(User, _ROLES, _PERMISSIONS)
+_ACCOUNTS = select(User, _ROLES, PERMISSIONS)
 USERS = Keyset(User.id, {"created_at": User.created_at, "email": User.email, "name": User.name})
 
 
@@ -62,7 +62,7 @@ async def standing(
     """What a request of this session may rely on; None where it admits nobody any more."""
     row = (
         await session.execute(
-            select(User.is_superuser, _PERMISSIONS)
+            select(User.is_superuser, PERMISSIONS)
             .join(LoginSession, LoginSession.user_id == User.id)
             .where(User.id == user_id, LoginSession.id == session_id, is_live(now))
         )

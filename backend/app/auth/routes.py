@@ -12,7 +12,9 @@ from app.auth.dependencies import (
     AccountsReader,
     CallersDevice,
     CurrentPrincipal,
+    CurrentSession,
     Idempotent,
+    SessionPrincipal,
     Sessions,
     SessionsReader,
 )
@@ -37,6 +39,7 @@ from app.auth.schemas import (
 from app.auth.throttling import Throttle, throttled
 from app.core.errors import (
     AlreadyExists,
+    Forbidden,
     NotFound,
     RateLimited,
     Unauthenticated,
@@ -58,6 +61,7 @@ _login_problems = problems(
 _token_problems = problems(Unauthenticated, InvalidToken, TokenExpired)
 _signup_throttled = throttled("signup")
 _LoginThrottle = Annotated[Throttle, throttled("login")]
+_session_problems = problems(Unauthenticated, InvalidToken, TokenExpired, Forbidden)
 
 
 @router.post(
@@ -135,10 +139,12 @@ async def refresh(body: Refresh, sessions: Sessions) -> Tokens:
     status_code=status.HTTP_204_NO_CONTENT,
     operation_id="auth_logout",
     summary="Log out here",
-    responses=_token_problems,
+    responses=_session_problems,
 )
-async def log_out(principal: CurrentPrincipal, sessions: Sessions) -> None:
-    await sessions.end(principal, principal.session_id)
+async def log_out(
+    principal: SessionPrincipal, session_id: CurrentSession, sessions: Sessions
+) -> None:
+    await sessions.end(principal, session_id)
 
 
 @router.post(
@@ -146,9 +152,9 @@ async def log_out(principal: CurrentPrincipal, sessions: Sessions) -> None:
     status_code=status.HTTP_204_NO_CONTENT,
     operation_id="auth_logout_all",
     summary="Log out everywhere",
-    responses=_token_problems,
+    responses=_session_problems,
 )
-async def log_out_everywhere(principal: CurrentPrincipal, sessions: Sessions) -> None:
+async def log_out_everywhere(principal: SessionPrincipal, sessions: Sessions) -> None:
     await sessions.end_all(principal.user_id, principal.actor, "logout")
 
 
@@ -156,9 +162,9 @@ async def log_out_everywhere(principal: CurrentPrincipal, sessions: Sessions) ->
     "/sessions",
     operation_id="auth_sessions_list",
     summary="Where I am logged in",
-    responses=_token_problems,
+    responses=_session_problems,
 )
-async def list_sessions(principal: CurrentPrincipal, sessions: SessionsReader) -> Page[SessionOut]:
+async def list_sessions(principal: SessionPrincipal, sessions: SessionsReader) -> Page[SessionOut]:
     return everything(await sessions.list_sessions(principal))
 
 
@@ -167,9 +173,11 @@ async def list_sessions(principal: CurrentPrincipal, sessions: SessionsReader) -
     status_code=status.HTTP_204_NO_CONTENT,
     operation_id="auth_sessions_end",
     summary="Log out on one device",
-    responses=problems(Unauthenticated, InvalidToken, TokenExpired, NotFound, ValidationFailed),
+    responses=problems(
+        Unauthenticated, InvalidToken, TokenExpired, Forbidden, NotFound, ValidationFailed
+    ),
 )
-async def end_session(session_id: UUID, principal: CurrentPrincipal, sessions: Sessions) -> None:
+async def end_session(session_id: UUID, principal: SessionPrincipal, sessions: Sessions) -> None:
     await sessions.end(principal, session_id)
 
 
@@ -185,12 +193,12 @@ async def me(principal: CurrentPrincipal, accounts: AccountsReader, response: Re
     operation_id="auth_me_update",
     summary="Change my profile",
     responses=problems(
-        Unauthenticated, InvalidToken, TokenExpired, VersionMismatch, ValidationFailed
+        Unauthenticated, InvalidToken, TokenExpired, Forbidden, VersionMismatch, ValidationFailed
     ),
 )
 async def update_me(
     patch: ProfilePatch,
-    principal: CurrentPrincipal,
+    principal: SessionPrincipal,
     accounts: Accounts,
     seen: Precondition,
     response: Response,
@@ -211,6 +219,7 @@ async def update_me(
         InvalidToken,
         TokenExpired,
         InvalidCredentials,
+        Forbidden,
         ValidationFailed,
         RateLimited,
         Unavailable,
@@ -218,7 +227,7 @@ async def update_me(
 )
 async def change_password(
     change: PasswordChange,
-    principal: CurrentPrincipal,
+    principal: SessionPrincipal,
     accounts: Accounts,
     throttle: Annotated[Throttle, throttled("password_check")],
 ) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from zxcvbn import zxcvbn
 
+from app.auth.permissions import Permission
 from app.auth.principal import Principal
 from app.core.security import MAXIMUM_PASSWORD_BYTES
 
@@ -41,6 +42,17 @@ def may_manage(principal: Principal, *, permissions: Iterable[str], is_superuser
     Whoever controls an account can become it, so nobody manages an account that may do more.
     """
     return principal.is_superuser or (not is_superuser and may_grant(principal, permissions))
+
+
+def effective_permissions(
+    scope: Iterable[str], *, owner: Iterable[str], owner_is_superuser: bool
+) -> frozenset[Permission]:
+    """What a key of this scope may do now: no more than its owner, who may have lost something.
+
+    Names that this release does not know, as one before or after it may, grant nothing.
+    """
+    names = set(scope) if owner_is_superuser else set(scope) & set(owner)
+    return frozenset(permission for permission in Permission if permission.value in names)
 
 
 def email_domain_allowed(email: str, allowed: tuple[str, ...]) -> bool:

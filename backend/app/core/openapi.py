@@ -1,9 +1,12 @@
 """The OpenAPI document: what FastAPI derives from the code, and what it cannot know."""
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import iter_route_contexts
 
 from app.config import Settings
 from app.core.problems import MEDIA_TYPE, Problem, problem_examples, problems_by_code
@@ -19,18 +22,26 @@ Appointment booking: honest free times, no double booking, ever.
 """
 
 
-def describe(app: FastAPI, settings: Settings) -> None:
-    """Make `app.openapi()` complete."""
+def describe(app: FastAPI, settings: Settings, *, needing_session: Callable[..., Any]) -> None:
+    """Make `app.openapi()` complete.
+
+    Args:
+        app: the application, with all its routes.
+        settings: where its base path is, and whether it takes API keys.
+        needing_session: the dependency of those operations that take no API key.
+    """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app, settings)
+            app.openapi_schema = _document(app, settings, needing_session)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
 
 
-def _document(app: FastAPI, settings: Settings) -> dict[str, Any]:
+def _document(
+    app: FastAPI, settings: Settings, needing_session: Callable[..., Any]
+) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes
     )
@@ -46,10 +57,39 @@ def _document(app: FastAPI, settings: Settings) -> dict[str, Any]:
     for scheme in components.get("securitySchemes", {}).values():
         if scheme["type"] == "oauth2":
             scheme["flows"]["password"]["tokenUrl"] = f"{settings.API_V1_STR}/auth/token"
+    refusing = _operations_with(app, needing_session) if settings.API_KEYS_ENABLED else None
+    _withdraw_api_keys(document, refusing)
     for operations in document["paths"].values():
         for operation in operations.values():
             _complete(operation)
     return document
+
+
+def _operations_with(app: FastAPI, dependency: Callable[..., Any]) -> set[str]:
+    """The ids of the operations that depend on this, directly or not."""
+
+    def depends(dependant: Dependant) -> bool:
+        return dependant.call is dependency or any(map(depends, dependant.dependencies))
+
+    return {
+        route.operation_id
+        for route in iter_route_contexts(app.routes)
+        if (dependant := getattr(route, "dependant", None)) and depends(dependant)
+    }
+
+
+def _withdraw_api_keys(document: dict[str, Any], operations: set[str] | None) -> None:
+    """Take API keys away from these operations; None: from all, for they are not offered."""
+    schemes = document["components"].get("securitySchemes", {})
+    keys = {name for name, scheme in schemes.items() if scheme["type"] == "apiKey"}
+    for path in document["paths"].values():
+        for operation in path.values():
+            concerned = operations is None or operation["operationId"] in operations
+            if concerned and "security" in operation:
+                operation["security"] = [s for s in operation["security"] if not keys & s.keys()]
+    if operations is None:
+        for name in keys:
+            del schemes[name]
 
 
 def _complete(operation: dict[str, Any]) -> None:

@@ -71,9 +71,11 @@ class AccessLogMiddleware:
             "bytes": size,
             "client": client[0] if client else None,
         }
-        user_id = scope.get("state", {}).get("user_id")
-        if user_id is not None:
-            fields["user_id"] = str(user_id)
+        # An API key's id is no secret, and tells which of a user's programs it was.
+        for name in ("user_id", "key_id"):
+            value = scope.get("state", {}).get(name)
+            if value is not None:
+                fields[name] = str(value)
         if failure is not None:
             fields["failure"] = type(failure).__name__
 
