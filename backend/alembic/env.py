@@ -17,6 +17,12 @@ from app.database import Base
 
 MIGRATION_LOCK = 4_917_201_000
 LOCK_TIMEOUT = "5s"
+# The queue's tables are pgqueuer's, which brings its own SQL (see the revisions).
+FOREIGN_TABLES = "pgqueuer"
+
+
+def is_ours(_object: object, name: str | None, kind: str, *_: object) -> bool:
+    return kind != "table" or not (name or "").startswith(FOREIGN_TABLES)
 
 
 def run(connection: Connection | None = None) -> None:
@@ -26,6 +32,7 @@ def run(connection: Connection | None = None) -> None:
         target_metadata=Base.metadata,
         literal_binds=connection is None,
         compare_server_default=True,
+        include_object=is_ours,
     )
     with context.begin_transaction():
         if connection is not None:

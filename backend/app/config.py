@@ -106,6 +106,10 @@ class Settings(BaseSettings):
     INIT_RBAC_ON_STARTUP: bool = Field(
         True, description="The container's entry seeds permissions, roles and the superuser."
     )
+    EMAIL_ENUMERATION_PROTECTION: bool | None = Field(
+        None,
+        description="Signup hides which addresses have accounts; default: in production.",
+    )
     API_KEYS_ENABLED: bool = Field(False, description="Offer /auth/api-keys, accept X-API-Key.")
 
     # --- PostgreSQL --------------------------------------------------------------------------
@@ -178,8 +182,13 @@ class Settings(BaseSettings):
     MAIL_PASSWORD: SecretStr = Field(SecretStr(""), description="Its password.")
     MAIL_STARTTLS: bool = Field(False, description="Upgrade to TLS after connecting.")
     MAIL_SSL_TLS: bool = Field(False, description="TLS from the first byte.")
-    MAIL_DEBUG: bool = Field(False, description="Log the SMTP conversation.")
+    MAIL_DEBUG: bool = Field(False, description="Log what the SMTP server answers to each mail.")
     SUPPRESS_SEND: bool = Field(False, description="Build mails, send none.")
+
+    # --- Jobs --------------------------------------------------------------------------------
+    JOBS_IN_PROCESS: bool = Field(
+        True, description="Run jobs inside the API; false: `python -m app.worker` does."
+    )
 
     @field_validator(
         "ALLOWED_HOSTS",
@@ -258,6 +267,13 @@ class Settings(BaseSettings):
     @cached_property
     def business_zone(self) -> ZoneInfo:
         return ZoneInfo(self.BUSINESS_TIME_ZONE)
+
+    @property
+    def hides_accounts(self) -> bool:
+        """Whether signup keeps to itself which addresses have an account."""
+        if self.EMAIL_ENUMERATION_PROTECTION is None:
+            return self.ENVIRONMENT is Environment.PRODUCTION
+        return self.EMAIL_ENUMERATION_PROTECTION
 
     @property
     def serves_docs(self) -> bool:

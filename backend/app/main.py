@@ -4,7 +4,7 @@
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -14,6 +14,7 @@ from app.auth.api_key_authenticator import ApiKeyAuthenticator
 from app.auth.api_key_routes import router as api_keys
 from app.auth.authenticator import Authenticator
 from app.auth.dependencies import current_session
+from app.auth.link_tokens import LinkTokens
 from app.auth.routes import router as auth
 from app.auth.tokens import RefreshTokens, TokenSigner
 from app.availability.answers import AnswerCache
@@ -23,6 +24,7 @@ from app.catalog.routes import locations, services
 from app.config import Settings
 from app.core.clock import Clock, system_clock
 from app.core.docs import add_docs
+from app.core.jobs import running
 from app.core.logging import configure_logging
 from app.core.middleware.access_log import AccessLogMiddleware
 from app.core.middleware.body_limit import BodyLimitMiddleware
@@ -40,6 +42,7 @@ from app.core.system import VERSION
 from app.core.system import router as system
 from app.core.unit_of_work import should_retry
 from app.database import Database
+from app.jobs import job_runner
 from app.providers.routes import assignments, providers
 from app.schedules.routes import router as schedules
 
@@ -88,12 +91,17 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.password_hasher = PasswordHasher(rounds=settings.BCRYPT_ROUNDS)
     state.signer = TokenSigner(settings)
     state.refresh_tokens = RefreshTokens(settings)
+    state.link_tokens = LinkTokens(settings)
     state.authenticator = Authenticator(state.database, state.signer, state.clock)
     state.api_key_authenticator = ApiKeyAuthenticator(state.database, state.clock)
     state.answer_cache = AnswerCache()
     state.migration_head = migration_head()
+    state.jobs = job_runner(settings, state.database, state.clock)
     try:
-        yield
+        async with AsyncExitStack() as stack:
+            if settings.JOBS_IN_PROCESS:
+                await stack.enter_async_context(running(state.jobs))
+            yield
     finally:
         state.password_hasher.close()
         if state.rate_limiter is not None:

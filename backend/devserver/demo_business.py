@@ -16,12 +16,15 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.auth.link_service import LinkService
+from app.auth.link_tokens import LinkTokens
 from app.auth.models import User
 from app.auth.permissions import BUILT_IN_ROLES, CUSTOMER, Permission
 from app.auth.principal import Principal
 from app.auth.schemas import Signup
 from app.auth.service import AccountService
-from app.auth.tokens import TokenSigner
+from app.auth.session_service import SessionService
+from app.auth.tokens import RefreshTokens, TokenSigner
 from app.availability.answers import AnswerCache
 from app.availability.service import AvailabilityService, Question
 from app.bookings.schemas import BookingCreate
@@ -210,7 +213,7 @@ async def _superuser(session: AsyncSession) -> Principal:
     )
     if user_id is None:
         raise LauncherError("There is no superuser to open the demo business: seed first.")
-    return Principal(user_id, frozenset(Permission), is_superuser=True)
+    return Principal(user_id, None, frozenset(Permission), is_superuser=True)
 
 
 class _Opening:
@@ -261,9 +264,14 @@ class _Opening:
 
     async def _customers(self) -> list[Principal]:
         passwords = PasswordHasher(rounds=_CHEAP_ROUNDS, threads=1)
-        accounts = AccountService(
-            self._session, passwords, TokenSigner(self._settings), self._clock
+        sessions = SessionService(
+            self._session,
+            TokenSigner(self._settings),
+            RefreshTokens(self._settings),
+            self._clock,
         )
+        links = LinkService(self._session, LinkTokens(self._settings), self._clock)
+        accounts = AccountService(self._session, passwords, sessions, self._settings, links)
         try:
             users = [
                 await accounts.sign_up(
@@ -280,7 +288,7 @@ class _Opening:
         finally:
             passwords.close()
         _, permissions = BUILT_IN_ROLES[CUSTOMER]
-        return [Principal(user.id, permissions) for user in users]
+        return [Principal(user.id, None, permissions) for user in users]
 
     async def _book(self, service_id: UUID, number: int, customer: Principal) -> None:
         """Book one of the times that are free now; nothing if there is none."""

@@ -30,6 +30,7 @@ from app.main import create_app
 from devserver.postgres import EmbeddedPostgres
 from devserver.valkey import EmbeddedValkey
 from tests.business import ADMIN_PASSWORD, Business, Hands
+from tests.mailbox import Mailbox, serving_mail
 
 TEMPLATE_VARIABLE = "ONESLOT_TEST_TEMPLATE"
 _servers = ExitStack()
@@ -74,6 +75,7 @@ def make_settings(**changes: object) -> Settings:
         "LOG_LEVEL": "WARNING",
         # All tests come from one address; those about limits turn them on.
         "RATE_LIMIT_ENABLED": False,
+        "JOBS_IN_PROCESS": False,  # tests run the jobs themselves, when they want them run
     }
     return Settings(_env_file=None, **(defaults | changes))  # type: ignore[arg-type]
 
@@ -109,6 +111,13 @@ async def settings() -> AsyncIterator[Settings]:
     await _maintain(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
     yield make_settings(POSTGRES_DB=name)
     await _maintain(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+async def mailbox() -> AsyncIterator[Mailbox]:
+    """A mail server; tests that want it used say so in their `settings`."""
+    async with serving_mail() as mailbox:
+        yield mailbox
 
 
 @pytest.fixture

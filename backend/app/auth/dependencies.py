@@ -13,8 +13,10 @@ from app.auth.api_key_authenticator import ApiKeyAuthenticator
 from app.auth.api_key_service import ApiKeyService
 from app.auth.authenticator import Authenticator
 from app.auth.errors import InvalidToken
+from app.auth.link_service import LinkService
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
+from app.auth.recovery_service import RecoveryService
 from app.auth.role_service import RoleService
 from app.auth.schemas import Device
 from app.auth.service import AccountService
@@ -156,9 +158,14 @@ def _sessions(state: State, session: AsyncSession) -> SessionService:
     return SessionService(session, state.signer, state.refresh_tokens, state.clock)
 
 
+def _links(state: State, session: AsyncSession) -> LinkService:
+    return LinkService(session, state.link_tokens, state.clock)
+
+
 def _accounts(state: State, session: AsyncSession) -> AccountService:
     sessions = _sessions(state, session)
-    return AccountService(session, state.password_hasher, sessions, state.settings)
+    links = _links(state, session)
+    return AccountService(session, state.password_hasher, sessions, state.settings, links)
 
 
 def _users(state: State, session: AsyncSession) -> UserService:
@@ -181,6 +188,12 @@ async def account_reader(request: Request, session: ReadSession) -> AccountServi
     return _accounts(request.app.state, session)
 
 
+async def recovery_service(request: Request, session: Session) -> RecoveryService:
+    state = request.app.state
+    return RecoveryService(session, _accounts(state, session), _links(state, session))
+
+
+Recovery = Annotated[RecoveryService, Depends(recovery_service)]
 Sessions = Annotated[SessionService, Depends(session_service)]
 SessionsReader = Annotated[SessionService, Depends(session_reader)]
 Accounts = Annotated[AccountService, Depends(account_service)]

@@ -10,9 +10,10 @@ Forbidden
 └── EmailDomainNotAllowed    403 email_domain_not_allowed
 Unprocessable
 └── TooManyApiKeys       422 policy_violation, with reason `too_many_api_keys`
+LinkExpired              410 link_expired
 """
 
-from app.core.errors import Forbidden, Unauthenticated, Unprocessable
+from app.core.errors import AppError, Forbidden, Unauthenticated, Unprocessable
 
 
 class InvalidToken(Unauthenticated):
@@ -46,3 +47,7 @@ class TooManyApiKeys(Unprocessable):
 
     def __init__(self) -> None:
         super().__init__(reason="too_many_api_keys")
+
+
+class LinkExpired(AppError):
+    status, code, title = 410, "link_expired", "The link has expired."

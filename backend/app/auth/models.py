@@ -1,6 +1,7 @@
 """Users, and the roles that grant them permissions."""
 
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Text, func
@@ -134,3 +135,34 @@ class ApiKey(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+
+
+class Purpose(StrEnum):
+    """What a link that was mailed to somebody allows."""
+
+    VERIFY_EMAIL = "verify_email"
+    RESET_PASSWORD = "reset_password"  # noqa: S105 - a name, no secret
+
+
+class OneTimeToken(Base):
+    """A link that was or will be mailed. One of a kind for each user: a new one ends the old.
+
+    Neither `digest` nor `salt` gives the token away: it is derived with a key that is not in the
+    database.
+    """
+
+    __tablename__ = "one_time_tokens"
+    __table_args__ = (
+        CheckConstraint("purpose IN ('verify_email', 'reset_password')", name="purpose_known"),
+        Index("uq_one_time_tokens_user_id_purpose", "user_id", "purpose", unique=True),
+        Index("uq_one_time_tokens_digest", "digest", unique=True),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    purpose: Mapped[str]
+    salt: Mapped[bytes] = mapped_column(LargeBinary)
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
+    expires_at: Mapped[datetime]
+    mailed_at: Mapped[datetime | None]
+    used_at: Mapped[datetime | None]

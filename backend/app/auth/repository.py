@@ -82,6 +82,10 @@ async def user_with_password_by_id(session: AsyncSession, user_id: UUID) -> User
     )
 
 
+async def user_id_of(session: AsyncSession, email: str) -> UUID | None:
+    return await session.scalar(select(User.id).where(User.email == email))
+
+
 async def set_hash(session: AsyncSession, user_id: UUID, hashed: str) -> None:
     await session.execute(
         update(User)

@@ -4,6 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response, status
+from fastapi.responses import JSONResponse
 from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,7 +26,9 @@ from app.auth.errors import (
     InvalidToken,
     TokenExpired,
 )
+from app.auth.link_routes import router as links
 from app.auth.schemas import (
+    Accepted,
     EmailAddress,
     Login,
     PasswordChange,
@@ -37,6 +40,7 @@ from app.auth.schemas import (
     UserOut,
 )
 from app.auth.throttling import Throttle, throttled
+from app.core.dependencies import AppSettings
 from app.core.errors import (
     AlreadyExists,
     Forbidden,
@@ -69,18 +73,30 @@ _session_problems = problems(Unauthenticated, InvalidToken, TokenExpired, Forbid
     status_code=status.HTTP_201_CREATED,
     operation_id="auth_signup",
     summary="Create an account",
-    responses=problems(
-        AlreadyExists, EmailDomainNotAllowed, ValidationFailed, RateLimited, Unavailable
+    description=(
+        "Where `EMAIL_ENUMERATION_PROTECTION` is on, the answer is 202 whether or not the address "
+        "had an account already, and a mail says the rest."
     ),
+    response_model=UserOut,
+    responses={
+        **problems(
+            AlreadyExists, EmailDomainNotAllowed, ValidationFailed, RateLimited, Unavailable
+        ),
+        status.HTTP_202_ACCEPTED: {"model": Accepted, "description": "A mail says the rest."},
+    },
     dependencies=[_signup_throttled, Idempotent],
 )
 async def sign_up(
     signup: Signup,
     accounts: Accounts,
+    settings: AppSettings,
     throttle: Annotated[Throttle, _signup_throttled],
     response: Response,
-) -> UserOut:
+) -> UserOut | Response:
     await throttle.admit(signup.email)
+    if settings.hides_accounts:
+        await accounts.sign_up_discreetly(signup)
+        return JSONResponse(Accepted().model_dump(), status.HTTP_202_ACCEPTED)
     user = await accounts.sign_up(signup)
     response.headers["ETag"] = etag(user.version)
     return user
@@ -233,3 +249,6 @@ async def change_password(
 ) -> None:
     async with throttle.attempt(str(principal.user_id)):
         await accounts.change_password(change, principal)
+
+
+router.include_router(links)

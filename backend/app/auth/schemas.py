@@ -120,6 +120,41 @@ class PasswordChange(Credentials):
     new_password: Password
 
 
+_EXAMPLE_TOKEN = "wPvYc8Yv0cW6fPzUqk0Xk3o5o5m1Tn2yqZ7bJ1sG4eA"  # noqa: S105 - an example
+LinkToken = Annotated[
+    SecretStr,
+    Field(min_length=1, max_length=200, description="What followed `#token=` in the link."),
+]
+
+
+class EmailVerification(Input):
+    model_config = example(token=_EXAMPLE_TOKEN)
+
+    token: LinkToken
+
+
+class PasswordForgotten(Input):
+    model_config = example(email="ada@example.com")
+
+    email: EmailAddress
+
+
+class PasswordReset(Credentials):
+    model_config = example(
+        token=_EXAMPLE_TOKEN,
+        new_password="correct horse battery",  # noqa: S106 - an example
+    )
+
+    token: LinkToken
+    new_password: Password
+
+
+class Accepted(Output):
+    """What is said whether or not there is such an account: the mail says the rest."""
+
+    detail: str = "If the address is right, a mail is on its way."
+
+
 class UserOut(Output):
     """A person's account."""
 

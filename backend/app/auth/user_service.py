@@ -94,13 +94,16 @@ class UserService:
             raise Forbidden("Only superusers make or unmake superusers.")
         if fields.get("is_active") is False or fields.get("is_superuser") is False:
             await self._keep_a_superuser(account)
-        if "email" in fields and fields["email"] != account.user.email:
+        has_moved = "email" in fields and fields["email"] != account.user.email
+        if has_moved:
             self._accounts.check_domain(fields["email"])
             fields["email_verified"] = False
         await self._give(account, fields.pop("roles", account.roles), principal)
         for name, value in fields.items():
             setattr(account.user, name, value)
         await self._flush()
+        if has_moved:
+            await self._accounts.send_verification(user_id, fields["email"])
         if fields.get("is_active") is False:
             await self._sessions.end_all(user_id, principal.actor, "disabled")
         out = (await self._account(user_id)).out()

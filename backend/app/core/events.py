@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, func, insert, text
+from sqlalchemy import ColumnElement, Index, Insert, func, insert, literal, select, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -101,9 +101,25 @@ def event_values(
     }
 
 
-async def record(session: AsyncSession, event_type: str, **details: Any) -> None:  # noqa: ANN401
+async def record(session: AsyncSession, event_type: str, **details: Any) -> UUID:  # noqa: ANN401
     """Write one event in the session's transaction; see `event_values` for the details."""
-    await session.execute(_RECORD, event_values(event_type, **details))
+    values = event_values(event_type, **details)
+    await session.execute(_RECORD, values)
+    return values["id"]  # type: ignore[no-any-return]  # a row's values are of any type
+
+
+def recording_each(event_type: str, subject_ids: ColumnElement[UUID], *, actor: Actor) -> Insert:
+    """The event for what a query finds: nothing for nothing found, in the same statement."""
+    columns: dict[str, ColumnElement[Any]] = {
+        "id": literal(new_id()),
+        "type": literal(event_type),
+        "subject_type": literal(event_type.partition(".")[0]),
+        "subject_id": subject_ids,
+        "actor_type": literal(actor.type),
+        "actor_id": literal(actor.id, Event.actor_id.type),
+        "request_id": literal(current_request_id(), Event.request_id.type),
+    }
+    return insert(Event).from_select(list(columns), select(*columns.values()))
 
 
 async def record_change(

@@ -82,6 +82,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     return {
         "BCRYPT_ROUNDS": str(settings.BCRYPT_ROUNDS),
         "FIRST_SUPERUSER_PASSWORD": settings.FIRST_SUPERUSER_PASSWORD.get_secret_value(),
+        "JOBS_IN_PROCESS": str(settings.JOBS_IN_PROCESS),
         "LOG_LEVEL": settings.LOG_LEVEL,
         "POSTGRES_DB": settings.POSTGRES_DB,
         "POSTGRES_POOL_SIZE": str(settings.POSTGRES_POOL_SIZE),

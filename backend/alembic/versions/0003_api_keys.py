@@ -1,6 +1,6 @@
 """API keys
 
-Revision: keys, after 0002
+Revision: 0003, after 0002
 Created: 2026-11-20 23:05:00+00:00
 """
 
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "keys"
+revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None

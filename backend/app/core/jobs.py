@@ -1,0 +1,265 @@
+"""The queue port: work that follows a commit, kept in Postgres by pgqueuer.
+
+A job is a name and the id of the row that says the rest. It is enqueued in the transaction that
+makes it necessary, so a rollback leaves none and a crash after the commit loses none. It runs at
+least once: a runner that dies has its jobs taken over by another when its heartbeat stops, so
+every handler must bear being run twice.
+
+A handler that fails runs again after a growing pause; after the last attempt, or when it says
+`GiveUp`, the job is kept as failed, for an operator to look at.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, cast
+from uuid import UUID
+
+import asyncpg
+import structlog
+from pgqueuer import AsyncpgDriver, Job, Queries, QueueManager, RetryRequested
+from pgqueuer.adapters.persistence.qb import (
+    DBSettings,
+    QueryBuilderEnvironment,
+    QueryQueueBuilder,
+    QuerySchedulerBuilder,
+)
+from pgqueuer.core.executors import EntrypointExecutor
+from pgqueuer.domain.types import Channel, QueueExecutionMode
+from pgqueuer.models import Context
+from pgqueuer.ports.driver import Driver
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from app.config import Settings
+from app.core.context import bound_request_id, current_request_id
+from app.database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[UUID], Awaitable[None]]
+
+MAXIMUM_ATTEMPTS = 8
+HEARTBEAT_TIMEOUT = timedelta(seconds=15)
+"""A runner that has been silent for this long is dead, and its jobs are free again."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=10), timedelta(minutes=15)
+_POLL_INTERVAL = timedelta(seconds=10)  # for what no notification announces: the dead's jobs
+_LAST_LOOK = timedelta(milliseconds=50)  # whether those that were begun are done
+_BATCH, _AT_ONCE = 5, 10
+_CONTINUOUS = QueueExecutionMode.continuous
+_RECONNECT_SECONDS = 2
+_GRACE_SECONDS = 20
+_FAREWELL_SECONDS = 5
+
+# Said in full: what is not said, pgqueuer reads from the environment, under names as common as
+# CHANNEL and FUNCTION.
+_NAMES = DBSettings(
+    prefix="",
+    db_schema=None,
+    channel=Channel("ch_pgqueuer"),
+    function="fn_pgqueuer_changed",
+    trigger="tg_pgqueuer_changed",
+    queue_table="pgqueuer",
+    queue_table_log="pgqueuer_log",
+    schedules_table="pgqueuer_schedules",
+    statistics_table="pgqueuer_statistics",
+    queue_status_type="pgqueuer_status",
+)
+
+
+class GiveUp(Exception):
+    """No later attempt can succeed. Its text is logged: it names nobody."""
+
+
+class JobFailed(Exception):
+    """What pgqueuer keeps of a failure: the kind of error, for its text may be personal."""
+
+
+def pause_before(attempt: int) -> timedelta:
+    """How long to wait before this attempt, the second being the first that waits.
+
+    10 s, 30 s, 90 s, 270 s, 810 s and then 15 minutes: eight attempts take three quarters of an
+    hour, within the lifetime of what most of them carry.
+    """
+    return min(_FIRST_PAUSE * int(3 ** (attempt - 2)), _LONGEST_PAUSE)
+
+
+async def enqueue(session: AsyncSession, name: str, subject_id: UUID) -> None:
+    """Have a job done once the session's transaction is committed; one round trip."""
+    # Enqueuing takes no more of a driver than `fetch`.
+    driver = cast("Driver", _TransactionDriver(await session.connection()))
+    request_id = current_request_id()
+    headers = {"request_id": request_id} if request_id else None
+    await _queries(driver).enqueue(name, subject_id.bytes, headers=headers)
+
+
+class _TransactionDriver:
+    """What pgqueuer needs to enqueue on the session's connection, and thus in its transaction.
+
+    Given asyncpg's own connection, it would not know that SQLAlchemy begins a transaction only
+    with the first statement, and the job could outlive a rollback.
+    """
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
+        result = await self._connection.exec_driver_sql(query, args)
+        return [dict(row) for row in result.mappings()]
+
+
+class JobRunner:
+    """Works off the queue, on a connection of its own. Any number of them may run at once."""
+
+    def __init__(self, settings: Settings, handlers: Mapping[str, Handler]) -> None:
+        self._settings = settings
+        self._handlers = handlers
+        self._manager: QueueManager | None = None
+        self._at_work: set[asyncio.Task[Any]] = set()
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until told to stop, through outages of Postgres; then finish what was begun."""
+        while not self._stopping.is_set():
+            try:
+                await self._work(_CONTINUOUS, Queries)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the queue must not stand
+                log.warning("jobs_interrupted", error=type(error).__name__)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _RECONNECT_SECONDS)
+
+    async def run_due(self) -> None:
+        """Work off what is due, and return."""
+        await self._work(QueueExecutionMode.drain, _DueOnly)
+
+    def stop(self) -> None:
+        """Begin no more jobs."""
+        self._stopping.set()
+        if self._manager is not None:
+            self._manager.shutdown.set()
+
+    def abandon(self) -> None:
+        """Put the jobs that have been begun back into the queue."""
+        for task in self._at_work:
+            task.cancel()
+
+    async def _work(self, mode: QueueExecutionMode, queries: type[Queries]) -> None:
+        async with _connection(self._settings) as connection:
+            manager = QueueManager(
+                _queries(AsyncpgDriver(connection), queries), channel=_NAMES.channel
+            )
+            executor = partial(_Executor, at_work=self._at_work)
+            for name, handler in self._handlers.items():
+                manager.entrypoint(name, on_failure="hold", executor_factory=executor)(
+                    _entrypoint(handler)
+                )
+            # An idle runner would notice a lost connection at its next poll only.
+            connection.add_termination_listener(lambda _: manager.shutdown.set())
+            self._manager = manager
+            if self._stopping.is_set():
+                return
+            await manager.run(
+                mode=mode,
+                batch_size=_BATCH,
+                max_concurrent_tasks=_AT_ONCE,
+                dequeue_timeout=_POLL_INTERVAL if mode is _CONTINUOUS else _LAST_LOOK,
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            )
+
+
+@asynccontextmanager
+async def running(runner: JobRunner) -> AsyncIterator[None]:
+    """Jobs are worked off for as long as the block lasts.
+
+    At its end, what has been begun is finished; what takes longer than the grace goes back into
+    the queue.
+    """
+    task = asyncio.create_task(runner.run(), name="jobs")
+    try:
+        yield
+    finally:
+        runner.stop()
+        _, late = await asyncio.wait([task], timeout=_GRACE_SECONDS)
+        if late:
+            runner.abandon()
+            await asyncio.wait([task], timeout=_FAREWELL_SECONDS)
+
+
+class _DueOnly(Queries):
+    """To its manager the queue is empty when nothing is due, whatever waits for later."""
+
+    async def queued_work(self, entrypoints: list[Any]) -> int:
+        return await self.eligible_queued_work(entrypoints)
+
+
+@dataclass
+class _Executor(EntrypointExecutor):
+    """Runs a job, and decides what becomes of it when it fails."""
+
+    at_work: set[asyncio.Task[Any]]
+
+    async def execute(self, job: Job, context: Context) -> None:
+        attempt = job.attempts + 1
+        task = asyncio.current_task()
+        self.at_work.update({task} if task else ())
+        try:
+            await super().execute(job, context)
+        except asyncio.CancelledError:
+            # pgqueuer would delete it: to pgqueuer, who cancels a task cancels its job.
+            raise RetryRequested(reason="interrupted") from None
+        except Exception as error:
+            given_up = isinstance(error, GiveUp) or attempt >= MAXIMUM_ATTEMPTS
+            log.warning(
+                "job_failed",
+                job=job.entrypoint,
+                job_id=job.id,
+                attempt=attempt,
+                given_up=given_up,
+                exc_info=error,
+            )
+            if given_up:
+                raise JobFailed(type(error).__name__) from None
+            raise RetryRequested(pause_before(attempt + 1), type(error).__name__) from None
+        finally:
+            self.at_work.difference_update({task})
+
+
+def _entrypoint(handler: Handler) -> Callable[[Job], Awaitable[None]]:
+    async def perform(job: Job) -> None:
+        request_id = (job.headers or {}).get("request_id")
+        with bound_request_id(str(request_id) if request_id else f"job-{job.id}"):
+            await handler(UUID(bytes=job.payload))
+
+    return perform
+
+
+def _queries(driver: Driver, kind: type[Queries] = Queries) -> Queries:
+    return kind(
+        driver,
+        QueryBuilderEnvironment(_NAMES),
+        QueryQueueBuilder(_NAMES),
+        QuerySchedulerBuilder(_NAMES),
+    )
+
+
+@asynccontextmanager
+async def _connection(settings: Settings) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    """A connection that listens; it is not the pool's, where it would be missed."""
+    connection = await asyncpg.connect(
+        host=settings.POSTGRES_SERVER,
+        port=settings.POSTGRES_PORT,
+        user=settings.POSTGRES_USER,
+        password=settings.POSTGRES_PASSWORD.get_secret_value() or None,
+        database=settings.POSTGRES_DB,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=STATEMENT_TIMEOUT_SECONDS + 1,
+        server_settings={"application_name": "oneslot-jobs", "timezone": "UTC"},
+    )
+    try:
+        yield connection
+    finally:
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)

@@ -1,0 +1,17 @@
+"""Every job there is, gathered for the runner."""
+
+from app.auth.jobs import AccountMails
+from app.config import Settings
+from app.core.clock import Clock
+from app.core.jobs import JobRunner
+from app.core.mail import Mailer
+from app.database import Database
+
+
+def job_runner(settings: Settings, database: Database, clock: Clock) -> JobRunner:
+    """A runner that knows every job of this release."""
+    mailer = Mailer(settings, clock)
+    rooms = (AccountMails(database, mailer, settings, clock),)
+    return JobRunner(
+        settings, {name: handler for room in rooms for name, handler in room.handlers.items()}
+    )
