@@ -19,6 +19,7 @@ from app.auth.routes import router as auth
 from app.auth.tokens import RefreshTokens, TokenSigner
 from app.availability.answers import AnswerCache
 from app.availability.routes import router as availability
+from app.bookings.personal_data import BookingsOfPeople
 from app.bookings.routes import router as bookings
 from app.catalog.routes import locations, services
 from app.config import Settings
@@ -34,6 +35,7 @@ from app.core.middleware.security_headers import SecurityHeadersMiddleware
 from app.core.middleware.transaction_retry import TransactionRetryMiddleware
 from app.core.migrations import migration_head
 from app.core.openapi import describe
+from app.core.personal_data import AnswersToPeople, EventsAboutPeople, PersonalData
 from app.core.problems import add_problem_handlers, escaped_problem
 from app.core.rate_limit import RateLimiter
 from app.core.redis import create_redis
@@ -43,6 +45,7 @@ from app.core.system import router as system
 from app.core.unit_of_work import should_retry
 from app.database import Database
 from app.jobs import job_runner
+from app.providers.personal_data import CalendarsOfPeople
 from app.providers.routes import assignments, providers
 from app.schedules.routes import router as schedules
 
@@ -54,6 +57,15 @@ EXPOSED_HEADERS = (
     "RateLimit",
     "RateLimit-Policy",
     "X-Request-ID",
+)
+
+# Who keeps what about people, in the order in which it is forgotten. Kept answers go last: whoever
+# was changing something when the erasure began has been waited for by then.
+PERSONAL_DATA: tuple[PersonalData, ...] = (
+    BookingsOfPeople(),
+    CalendarsOfPeople(),
+    EventsAboutPeople(),
+    AnswersToPeople(),
 )
 
 
@@ -73,6 +85,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     )
     app.state.settings = settings
     app.state.clock = clock
+    app.state.personal_data = PERSONAL_DATA
     add_problem_handlers(app)
     _add_middleware(app, settings)
     _add_routers(app, settings)

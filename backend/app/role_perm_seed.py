@@ -16,6 +16,7 @@ from app.auth.role_repository import ids_named
 from app.config import Settings
 from app.core.events import SYSTEM, record
 from app.core.security import PasswordHasher
+from app.database import Database
 
 _SEED_LOCK = 4_917_201_001
 
@@ -26,6 +27,16 @@ async def seed(session: AsyncSession, settings: Settings, passwords: PasswordHas
     new_permissions = await _seed_permissions(session)
     await _seed_roles(session, new_permissions)
     await _seed_superuser(session, settings, passwords)
+
+
+async def seed_database(database: Database, settings: Settings) -> None:
+    """The same, in a transaction of its own."""
+    passwords = PasswordHasher(rounds=settings.BCRYPT_ROUNDS, threads=1)
+    try:
+        async with database.transaction() as session:
+            await seed(session, settings, passwords)
+    finally:
+        passwords.close()
 
 
 async def _seed_permissions(session: AsyncSession) -> set[str]:

@@ -15,9 +15,8 @@ from app.catalog.models import Service
 from app.config import Environment, Settings
 from app.core.clock import system_clock
 from app.core.migrations import alembic_config, migration_head
-from app.core.security import PasswordHasher
 from app.database import Database
-from app.role_perm_seed import seed
+from app.role_perm_seed import seed_database
 from devserver.errors import LauncherError
 
 
@@ -51,12 +50,7 @@ async def _revision(settings: Settings) -> str | None:
 
 async def _fill(settings: Settings) -> None:
     async with _database(settings) as database:
-        passwords = PasswordHasher(rounds=settings.BCRYPT_ROUNDS, threads=1)
-        try:
-            async with database.transaction() as session:
-                await seed(session, settings, passwords)
-        finally:
-            passwords.close()
+        await seed_database(database, settings)
         # Whoever runs this with a database of their own wants no clinic in it by accident.
         if settings.ENVIRONMENT is Environment.LOCAL and await _offers_nothing(database):
             from devserver.demo_business import open_business

@@ -22,11 +22,11 @@ import pytest
 from alembic import command
 from fastapi import FastAPI
 
-from app.cli import _seed
 from app.config import Settings
 from app.core.migrations import alembic_config
 from app.database import Database
 from app.main import create_app
+from app.role_perm_seed import seed_database
 from devserver.postgres import EmbeddedPostgres
 from devserver.valkey import EmbeddedValkey
 from tests.business import ADMIN_PASSWORD, Business, Hands
@@ -99,7 +99,7 @@ async def _maintain(*statements: str) -> None:
 async def _seed_template() -> None:
     settings = make_settings()
     database = Database.from_settings(settings)
-    await _seed(database, settings)
+    await seed_database(database, settings)
     await database.dispose()
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response, status
 
-from app.auth.dependencies import Idempotent, Users, UsersReader, require
+from app.auth.dependencies import Idempotent, Privacy, Users, UsersReader, require
 from app.auth.errors import EmailDomainNotAllowed
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
@@ -140,3 +140,22 @@ async def put_roles(
     changed = await users.change(user_id, UserPatch(roles=wanted.roles), seen, principal)
     response.headers["ETag"] = etag(changed.version)
     return changed
+
+
+@router.delete(
+    "/{user_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    operation_id="admin_users_delete",
+    summary="Erase an account",
+    description=(
+        "For good, with all that is personal, also in the log. Bookings stay, anonymous, and keep "
+        "their time. To keep somebody out for a while, change `is_active`."
+    ),
+    responses=problems(
+        Unauthenticated, Forbidden, NotFound, InUse, VersionMismatch, ValidationFailed
+    ),
+)
+async def delete_user(
+    user_id: UUID, principal: Writer, privacy: Privacy, seen: Precondition
+) -> None:
+    await privacy.erase_other(user_id, seen, principal)

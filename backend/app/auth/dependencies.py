@@ -16,6 +16,7 @@ from app.auth.errors import InvalidToken
 from app.auth.link_service import LinkService
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
+from app.auth.privacy_service import PrivacyService
 from app.auth.recovery_service import RecoveryService
 from app.auth.role_service import RoleService
 from app.auth.schemas import Device
@@ -172,6 +173,11 @@ def _users(state: State, session: AsyncSession) -> UserService:
     return UserService(session, _accounts(state, session), _sessions(state, session))
 
 
+def _privacy(state: State, session: AsyncSession) -> PrivacyService:
+    users = _users(state, session)
+    return PrivacyService(session, state.password_hasher, users, state.personal_data, state.clock)
+
+
 async def session_service(request: Request, session: Session) -> SessionService:
     return _sessions(request.app.state, session)
 
@@ -232,3 +238,15 @@ async def api_key_reader(session: ReadSession, clock: AppClock) -> ApiKeyService
 
 ApiKeys = Annotated[ApiKeyService, Depends(api_key_service)]
 ApiKeysReader = Annotated[ApiKeyService, Depends(api_key_reader)]
+
+
+async def privacy_service(request: Request, session: Session) -> PrivacyService:
+    return _privacy(request.app.state, session)
+
+
+async def privacy_reader(request: Request, session: ReadSession) -> PrivacyService:
+    return _privacy(request.app.state, session)
+
+
+Privacy = Annotated[PrivacyService, Depends(privacy_service)]
+PrivacyReader = Annotated[PrivacyService, Depends(privacy_reader)]

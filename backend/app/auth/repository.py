@@ -152,6 +152,18 @@ def users(
     return statement
 
 
+async def lock_version(session: AsyncSession, user_id: UUID, version: int) -> bool:
+    """Lock the account if it is still at this version.
+
+    Until the transaction ends nobody changes it, logs in to it or books for it: a row that refers
+    to it waits.
+    """
+    locked = await session.scalar(
+        select(User.id).where(User.id == user_id, User.version == version).with_for_update()
+    )
+    return locked is not None
+
+
 async def lock_active_superusers(session: AsyncSession) -> set[UUID]:
     """The active superusers, locked in one order so that two who ask do not block each other."""
     return set(

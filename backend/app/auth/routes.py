@@ -15,6 +15,8 @@ from app.auth.dependencies import (
     CurrentPrincipal,
     CurrentSession,
     Idempotent,
+    Privacy,
+    PrivacyReader,
     SessionPrincipal,
     Sessions,
     SessionsReader,
@@ -30,8 +32,10 @@ from app.auth.link_routes import router as links
 from app.auth.schemas import (
     Accepted,
     EmailAddress,
+    Erasure,
     Login,
     PasswordChange,
+    PersonalExport,
     ProfilePatch,
     Refresh,
     SessionOut,
@@ -44,6 +48,7 @@ from app.core.dependencies import AppSettings
 from app.core.errors import (
     AlreadyExists,
     Forbidden,
+    InUse,
     NotFound,
     RateLimited,
     Unauthenticated,
@@ -249,6 +254,49 @@ async def change_password(
 ) -> None:
     async with throttle.attempt(str(principal.user_id)):
         await accounts.change_password(change, principal)
+
+
+@router.get(
+    "/me/export",
+    operation_id="auth_me_export",
+    summary="All data about me",
+    responses=_session_problems,
+)
+async def export_me(principal: SessionPrincipal, privacy: PrivacyReader) -> PersonalExport:
+    return await privacy.export(principal)
+
+
+@router.delete(
+    "/me",
+    status_code=status.HTTP_204_NO_CONTENT,
+    operation_id="auth_me_erase",
+    summary="Erase my account",
+    description=(
+        "For good, with all that is personal, also in the log. Bookings stay, anonymous, and keep "
+        "their time: cancel first those that are not wanted any more."
+    ),
+    responses=problems(
+        Unauthenticated,
+        InvalidToken,
+        TokenExpired,
+        InvalidCredentials,
+        Forbidden,
+        InUse,
+        VersionMismatch,
+        ValidationFailed,
+        RateLimited,
+        Unavailable,
+    ),
+)
+async def erase_me(
+    erasure: Erasure,
+    principal: SessionPrincipal,
+    privacy: Privacy,
+    seen: Precondition,
+    throttle: Annotated[Throttle, throttled("password_check")],
+) -> None:
+    async with throttle.attempt(str(principal.user_id)):
+        await privacy.erase_own(erasure.password.get_secret_value(), seen, principal)
 
 
 router.include_router(links)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -155,6 +155,12 @@ class Accepted(Output):
     detail: str = "If the address is right, a mail is on its way."
 
 
+class Erasure(Credentials):
+    """The password, once more: who finds a device unlocked must not end an account."""
+
+    password: Password
+
+
 class UserOut(Output):
     """A person's account."""
 
@@ -172,6 +178,29 @@ class UserOut(Output):
     version: Version
     created_at: datetime
     updated_at: datetime
+
+
+class ExportedSession(Output):
+    """A login, also one that has ended."""
+
+    id: UUID
+    device: str
+    address: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+class PersonalExport(Output):
+    """Everything about a person. What other parts know is in a list each, such as `bookings`."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, list[dict[str, Any]]]
+
+    exported_at: datetime
+    account: UserOut
+    sessions: list[ExportedSession]
 
 
 RoleName = Annotated[

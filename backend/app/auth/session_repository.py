@@ -1,5 +1,6 @@
 """The SQL of sessions and refresh tokens."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -101,6 +102,14 @@ def live_sessions(user_id: UUID, now: datetime) -> Select[LoginSession]:
         .order_by(LoginSession.last_used_at.desc(), LoginSession.id)
         .limit(200)
     )
+
+
+async def sessions_of(session: AsyncSession, user_id: UUID) -> Sequence[LoginSession]:
+    """Every session of the user that is remembered, those that have ended too."""
+    found = await session.scalars(
+        select(LoginSession).where(LoginSession.user_id == user_id).order_by(LoginSession.id)
+    )
+    return found.all()
 
 
 async def revoke(

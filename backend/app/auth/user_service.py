@@ -86,14 +86,14 @@ class UserService:
             Forbidden: the account may do what the caller may not, or would.
             InUse: it is the last active superuser.
         """
-        account = await self._manageable(user_id, principal)
+        account = await self.manageable(user_id, principal)
         seen.check(account.user.version)
         fields = patched(patch)
         before = account.out().model_dump(mode="json")
         if "is_superuser" in fields and not principal.is_superuser:
             raise Forbidden("Only superusers make or unmake superusers.")
         if fields.get("is_active") is False or fields.get("is_superuser") is False:
-            await self._keep_a_superuser(account)
+            await self.keep_a_superuser(account)
         has_moved = "email" in fields and fields["email"] != account.user.email
         if has_moved:
             self._accounts.check_domain(fields["email"])
@@ -133,7 +133,8 @@ class UserService:
             build=lambda row: repository.account_of(row).out(),
         )
 
-    async def _manageable(self, user_id: UUID, principal: Principal) -> Account:
+    async def manageable(self, user_id: UUID, principal: Principal) -> Account:
+        """The account, for who may change it. Raises NotFound; Forbidden: it may do more."""
         account = await self._account(user_id)
         if not may_manage(
             principal, permissions=account.permissions, is_superuser=account.user.is_superuser
@@ -147,7 +148,7 @@ class UserService:
             raise NotFound
         return account
 
-    async def _keep_a_superuser(self, account: Account) -> None:
+    async def keep_a_superuser(self, account: Account) -> None:
         """Refuse to take the last active superuser away; two who try at once wait in line."""
         if not account.user.is_superuser:
             return

@@ -13,10 +13,12 @@ from sqlalchemy import (
     Select,
     Table,
     bindparam,
+    case,
     insert,
     literal,
     or_,
     select,
+    update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -167,3 +169,29 @@ def bookings(wanted: Filter, *, visible_to: UUID | None) -> Select[Any]:
         if value is not None:
             statement = statement.where(column == value)
     return statement
+
+
+async def of_customer(session: AsyncSession, customer_id: UUID) -> Sequence[AnyRow]:
+    """All bookings of this customer, in order."""
+    statement = _BOOKINGS.where(Booking.customer_id == customer_id)
+    rows: Sequence[AnyRow] = (
+        await session.execute(statement.order_by(Booking.starts_at, Booking.id))
+    ).all()
+    return rows
+
+
+async def make_anonymous(session: AsyncSession, customer_id: UUID) -> Sequence[UUID]:
+    """Take the customer, and what was written in free text, out of their bookings."""
+    changed = await session.scalars(
+        update(Booking)
+        .where(Booking.customer_id == customer_id)
+        .values(
+            customer_id=None,
+            notes="",
+            cancelled_reason=case((Booking.cancelled_reason.is_not(None), "")),
+            version=Booking.version + 1,
+        )
+        .returning(Booking.id)
+        .execution_options(synchronize_session=False)
+    )
+    return changed.all()

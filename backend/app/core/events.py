@@ -1,15 +1,29 @@
 """The log: one row per change, written in the transaction that makes it.
 
 It is the audit trail, a booking's history, and the source of webhooks, mails and live streams.
-Append-only: the application never updates a row.
+Append-only: the application never updates a row, except to erase a person (ADR 9).
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Index, Insert, func, insert, literal, select, text
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Index,
+    Insert,
+    Uuid,
+    any_,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -122,6 +136,12 @@ def recording_each(event_type: str, subject_ids: ColumnElement[UUID], *, actor: 
     return insert(Event).from_select(list(columns), select(*columns.values()))
 
 
+async def record_all(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
+    """Write many events, made by `event_values`, in one round trip."""
+    if rows:
+        await session.execute(insert(Event), rows)
+
+
 async def record_change(
     session: AsyncSession,
     event_type: str,
@@ -142,3 +162,63 @@ async def record_change(
             before={name: before.get(name) for name in changed},
             after={name: after[name] for name in changed},
         )
+
+
+async def about(
+    session: AsyncSession, subject_type: str, subject_ids: Iterable[UUID]
+) -> Sequence[Event]:
+    """All that happened to these, the oldest first."""
+    found = await session.scalars(
+        select(Event).where(_is_about(subject_type, subject_ids)).order_by(Event.id)
+    )
+    return found.all()
+
+
+def described(event: Event) -> dict[str, Any]:
+    """An event as it is shown to whom it is about: what it says, and no one else's id."""
+    return {
+        "id": event.id,
+        "occurred_at": event.occurred_at,
+        "type": event.type,
+        "actor_type": event.actor_type,
+        "before": event.before,
+        "after": event.after,
+    }
+
+
+async def forget(
+    session: AsyncSession,
+    subject_type: str,
+    subject_ids: Iterable[UUID],
+    *,
+    keep: Sequence[str] = (),
+) -> None:
+    """Empty what the events about these say, but for the members to `keep`.
+
+    That something happened, and when, stays: the log has no gaps. Members are named to be kept
+    and not to be removed, so that one which is added later is forgotten until somebody decides.
+    """
+    await session.execute(
+        update(Event)
+        .where(_is_about(subject_type, subject_ids))
+        .values(before=_only(Event.before, keep), after=_only(Event.after, keep))
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _is_about(subject_type: str, subject_ids: Iterable[UUID]) -> ColumnElement[bool]:
+    # One array: a list of parameters ends at 32,767.
+    ids = literal(list(subject_ids), ARRAY(Uuid()))
+    return (Event.subject_type == subject_type) & (Event.subject_id == any_(ids))
+
+
+def _only(payload: Any, keep: Sequence[str]) -> Any:  # noqa: ANN401 - columns and SQL expressions
+    """These members of a JSON object; NULL if it has none of them."""
+    if not keep:
+        return None
+    member = func.jsonb_each(payload).table_valued("key", "value")
+    return (
+        select(func.jsonb_object_agg(member.c.key, member.c.value))
+        .where(member.c.key.in_(keep))
+        .scalar_subquery()
+    )

@@ -13,9 +13,21 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from fastapi import Request
-from sqlalchemy import BigInteger, Index, LargeBinary, SmallInteger, bindparam, func, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    bindparam,
+    delete,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -176,6 +188,37 @@ async def claim(
     if not found.free:
         raise IdempotencyInProgress
     request.scope["idempotency_claim"] = Claim(session, caller, route, key, digest, now)
+
+
+async def keys_of(session: AsyncSession, user_id: UUID) -> list[dict[str, Any]]:
+    """Which of this caller's requests are kept, without their answers."""
+    rows = await session.execute(
+        select(_MINE.route, _MINE.key, _MINE.status, _MINE.expires_at)
+        .where(_is_callers(user_id))
+        .order_by(_MINE.expires_at, _MINE.route, _MINE.key)
+    )
+    return [dict(row) for row in rows.mappings()]
+
+
+async def forget(session: AsyncSession, user_id: UUID) -> None:
+    """Remove the answers kept for this caller, and those to others that speak of them.
+
+    Every answer about a person holds their id. There is no index for it: this reads a day's
+    answers, which an erasure, rare as it is, can afford.
+    """
+    speaks_of_them = func.pg_catalog.position(
+        IdempotencyKey.body, literal(str(user_id).encode(), LargeBinary)
+    )
+    await session.execute(
+        delete(IdempotencyKey)
+        .where(_is_callers(user_id) | (speaks_of_them > 0))
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _is_callers(user_id: UUID) -> ColumnElement[bool]:
+    """Whether a key is this person's, sent by themselves or by a program with an API key."""
+    return _MINE.caller.startswith(str(user_id))
 
 
 def _parse(header: str) -> str:

@@ -28,6 +28,10 @@ async def of_user(session: AsyncSession, user_id: UUID) -> UUID | None:
     return await session.scalar(select(Provider.id).where(Provider.user_id == user_id))
 
 
+async def owned_by(session: AsyncSession, user_id: UUID) -> Provider | None:
+    return await session.scalar(select(Provider).where(Provider.user_id == user_id))
+
+
 async def existing(session: AsyncSession, ids: list[UUID]) -> set[UUID]:
     return set(await session.scalars(select(Provider.id).where(Provider.id.in_(ids))))
 

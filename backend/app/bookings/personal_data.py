@@ -1,0 +1,78 @@
+"""What bookings know of a person. See `core/personal_data.py`."""
+
+from collections import defaultdict
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.bookings import repository
+from app.core import events
+from app.core.events import Actor, event_values
+from app.core.personal_data import Records
+from app.database import AnyRow
+
+_EXPORTED = (
+    "id",
+    "reference",
+    "status",
+    "service_name",
+    "provider_name",
+    "starts_at",
+    "ends_at",
+    "time_zone",
+    "duration_minutes",
+    "seats",
+    "notes",
+    "price_amount",
+    "price_currency",
+    "source",
+    "cancelled_by",
+    "cancelled_reason",
+    "cancelled_at",
+    "created_at",
+    "updated_at",
+)
+_IMPERSONAL = (
+    "status",
+    "reference",
+    "service_id",
+    "provider_id",
+    "start",
+    "end",
+    "time_zone",
+    "by",
+)
+"""What the log may go on saying about an anonymous booking. Whose it was and why is not in it."""
+
+
+class BookingsOfPeople:
+    """A customer's bookings. Once anonymous, they occupy their time as before."""
+
+    section = "bookings"
+
+    async def export(self, session: AsyncSession, user_id: UUID) -> Records:
+        """The person's bookings with what happened to each. Two round trips."""
+        bookings = await repository.of_customer(session, user_id)
+        history = defaultdict(list)
+        for event in await events.about(session, "booking", [row.id for row in bookings]):
+            history[event.subject_id].append(events.described(event))
+        return [_exported(row) | {"history": history[row.id]} for row in bookings]
+
+    async def erase(self, session: AsyncSession, user_id: UUID, actor: Actor) -> None:
+        """Make the person's bookings anonymous, in the log too. Three round trips.
+
+        The bookings go first: whoever is changing one at this moment is waited for, and what they
+        record is then seen by the second statement.
+        """
+        ids = await repository.make_anonymous(session, user_id)
+        await events.forget(session, "booking", ids, keep=_IMPERSONAL)
+        # For those who keep copies: they are to forget as well.
+        await events.record_all(
+            session,
+            [event_values("booking.anonymised", subject_id=i, actor=actor) for i in ids],
+        )
+
+
+def _exported(row: AnyRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _EXPORTED}
