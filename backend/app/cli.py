@@ -15,10 +15,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
+from app.auth.codes import TotpSecrets
 from app.auth.link_service import LinkService
 from app.auth.link_tokens import LinkTokens
 from app.auth.operator_service import OperatorService
 from app.auth.schemas import EmailAddress, Signup, UserOut
+from app.auth.second_factor import SecondFactor
 from app.auth.service import AccountService
 from app.auth.session_service import SessionService
 from app.auth.tokens import RefreshTokens, TokenSigner
@@ -196,8 +198,9 @@ def _operator(
     session: AsyncSession, passwords: PasswordHasher, settings: Settings
 ) -> OperatorService:
     sessions = SessionService(session, TokenSigner(settings), RefreshTokens(settings), system_clock)
+    second_factor = SecondFactor(session, TotpSecrets(settings), system_clock)
     links = LinkService(session, LinkTokens(settings), system_clock)
-    accounts = AccountService(session, passwords, sessions, settings, links)
+    accounts = AccountService(session, passwords, sessions, second_factor, settings, links)
     return OperatorService(session, accounts, UserService(session, accounts, sessions))
 
 

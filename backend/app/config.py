@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     INIT_RBAC_ON_STARTUP: bool = Field(
         True, description="The container's entry seeds permissions, roles and the superuser."
     )
+    REQUIRE_MFA_FOR_ADMINS: bool = Field(
+        False, description="Who may do more than providers reaches /auth/* only until they have it."
+    )
     EMAIL_ENUMERATION_PROTECTION: bool | None = Field(
         None,
         description="Signup hides which addresses have accounts; default: in production.",

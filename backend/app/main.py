@@ -13,8 +13,10 @@ from app.admin.routes import router as admin
 from app.auth.api_key_authenticator import ApiKeyAuthenticator
 from app.auth.api_key_routes import router as api_keys
 from app.auth.authenticator import Authenticator
+from app.auth.codes import TotpSecrets
 from app.auth.dependencies import current_session
 from app.auth.link_tokens import LinkTokens
+from app.auth.mfa_routes import router as mfa
 from app.auth.routes import router as auth
 from app.auth.tokens import RefreshTokens, TokenSigner
 from app.availability.answers import AnswerCache
@@ -105,8 +107,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.signer = TokenSigner(settings)
     state.refresh_tokens = RefreshTokens(settings)
     state.link_tokens = LinkTokens(settings)
-    state.authenticator = Authenticator(state.database, state.signer, state.clock)
-    state.api_key_authenticator = ApiKeyAuthenticator(state.database, state.clock)
+    state.totp_secrets = TotpSecrets(settings)
+    state.authenticator = Authenticator(
+        state.database,
+        state.signer,
+        state.clock,
+        require_mfa_for_admins=settings.REQUIRE_MFA_FOR_ADMINS,
+    )
+    state.api_key_authenticator = ApiKeyAuthenticator(
+        state.database, state.clock, require_mfa_for_admins=settings.REQUIRE_MFA_FOR_ADMINS
+    )
     state.answer_cache = AnswerCache()
     state.migration_head = migration_head()
     state.jobs = job_runner(settings, state.database, state.clock)
@@ -159,6 +169,7 @@ def _add_routers(app: FastAPI, settings: Settings) -> None:
     api = APIRouter(prefix=settings.API_V1_STR)
     for router in (
         auth,
+        mfa,
         services,
         locations,
         providers,

@@ -1,5 +1,6 @@
 """Every table there is, gathered for migrations."""
 
+from app.auth import mfa_models as mfa
 from app.auth import models as auth
 from app.availability import models as availability
 from app.bookings import models as bookings
@@ -15,6 +16,7 @@ __all__ = [
     "catalog",
     "events",
     "idempotency",
+    "mfa",
     "providers",
     "schedules",
 ]

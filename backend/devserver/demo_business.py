@@ -16,12 +16,14 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.auth.codes import TotpSecrets
 from app.auth.link_service import LinkService
 from app.auth.link_tokens import LinkTokens
 from app.auth.models import User
 from app.auth.permissions import BUILT_IN_ROLES, CUSTOMER, Permission
 from app.auth.principal import Principal
 from app.auth.schemas import Signup
+from app.auth.second_factor import SecondFactor
 from app.auth.service import AccountService
 from app.auth.session_service import SessionService
 from app.auth.tokens import RefreshTokens, TokenSigner
@@ -270,8 +272,11 @@ class _Opening:
             RefreshTokens(self._settings),
             self._clock,
         )
+        second_factor = SecondFactor(self._session, TotpSecrets(self._settings), self._clock)
         links = LinkService(self._session, LinkTokens(self._settings), self._clock)
-        accounts = AccountService(self._session, passwords, sessions, self._settings, links)
+        accounts = AccountService(
+            self._session, passwords, sessions, second_factor, self._settings, links
+        )
         try:
             users = [
                 await accounts.sign_up(

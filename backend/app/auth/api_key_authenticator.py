@@ -16,7 +16,7 @@ from app.auth.api_keys import read_key
 from app.auth.authenticator import REMEMBERED_SECONDS
 from app.auth.errors import InvalidToken, TokenExpired
 from app.auth.principal import Principal
-from app.auth.rules import effective_permissions
+from app.auth.rules import effective_permissions, needs_second_factor
 from app.core.clock import Clock
 from app.database import Database
 
@@ -27,9 +27,12 @@ log = structlog.get_logger(__name__)
 
 
 class ApiKeyAuthenticator:
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, *, require_mfa_for_admins: bool = False
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._require_mfa = require_mfa_for_admins
         self._standings: TTLCache[str, KeyStanding] = TTLCache(_REMEMBERED_KEYS, REMEMBERED_SECONDS)
         self._noted: LRUCache[object, datetime] = LRUCache(_REMEMBERED_KEYS)
 
@@ -50,6 +53,10 @@ class ApiKeyAuthenticator:
         if standing.expires_at is not None and standing.expires_at <= now:
             raise TokenExpired
         await self._note_use(standing, now)
+        if self._lacks_mfa(standing):
+            return Principal(
+                standing.user_id, None, frozenset(), key_id=standing.key_id, lacks_mfa=True
+            )
         return Principal(
             standing.user_id,
             session_id=None,
@@ -69,6 +76,16 @@ class ApiKeyAuthenticator:
             raise InvalidToken
         self._standings[prefix] = standing
         return standing
+
+    def _lacks_mfa(self, standing: KeyStanding) -> bool:
+        """Whether the owner's rights, and so the key's, wait for a second factor."""
+        return (
+            self._require_mfa
+            and not standing.owner_has_mfa
+            and needs_second_factor(
+                standing.owner_permissions, is_superuser=standing.owner_is_superuser
+            )
+        )
 
     async def _note_use(self, standing: KeyStanding, now: datetime) -> None:
         """Note the use, at most once a minute; a request never fails for it.

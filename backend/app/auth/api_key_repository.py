@@ -26,6 +26,7 @@ class KeyStanding:
     last_used_at: datetime | None
     owner_permissions: list[str]
     owner_is_superuser: bool
+    owner_has_mfa: bool
 
 
 async def standing(session: AsyncSession, prefix: str) -> KeyStanding | None:
@@ -41,6 +42,7 @@ async def standing(session: AsyncSession, prefix: str) -> KeyStanding | None:
                 ApiKey.last_used_at,
                 PERMISSIONS,
                 User.is_superuser,
+                User.mfa_enabled,
             )
             .join(User, User.id == ApiKey.user_id)
             .where(ApiKey.prefix == prefix, User.is_active)
@@ -48,9 +50,17 @@ async def standing(session: AsyncSession, prefix: str) -> KeyStanding | None:
     ).one_or_none()
     if row is None:
         return None
-    key_id, user_id, digest, scope, expires_at, last_used_at, granted, is_superuser = row
+    key_id, user_id, digest, scope, expires_at, last_used_at, granted, is_superuser, has_mfa = row
     return KeyStanding(
-        key_id, user_id, digest, scope, expires_at, last_used_at, granted or [], is_superuser
+        key_id=key_id,
+        user_id=user_id,
+        digest=digest,
+        scope=scope,
+        expires_at=expires_at,
+        last_used_at=last_used_at,
+        owner_permissions=granted or [],
+        owner_is_superuser=is_superuser,
+        owner_has_mfa=has_mfa,
     )
 
 

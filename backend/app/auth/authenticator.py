@@ -11,6 +11,7 @@ from app.auth.errors import InvalidToken
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
 from app.auth.repository import Standing
+from app.auth.rules import needs_second_factor
 from app.auth.tokens import Claims, TokenSigner
 from app.core.clock import Clock
 from app.database import Database
@@ -22,10 +23,18 @@ _KNOWN = {permission.value: permission for permission in Permission}
 
 
 class Authenticator:
-    def __init__(self, database: Database, signer: TokenSigner, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        signer: TokenSigner,
+        clock: Clock,
+        *,
+        require_mfa_for_admins: bool = False,
+    ) -> None:
         self._database = database
         self._signer = signer
         self._clock = clock
+        self._require_mfa = require_mfa_for_admins
         self._standings: TTLCache[Claims, Standing] = TTLCache(
             _REMEMBERED_SESSIONS, REMEMBERED_SECONDS
         )
@@ -39,6 +48,8 @@ class Authenticator:
         """
         claims = self._signer.read(token, self._clock())
         standing = self._standings.get(claims) or await self._look_up(claims)
+        if self._lacks_mfa(standing):
+            return Principal(claims.user_id, claims.session_id, frozenset(), lacks_mfa=True)
         return Principal(
             claims.user_id,
             claims.session_id,
@@ -54,5 +65,14 @@ class Authenticator:
             )
         if standing is None:
             raise InvalidToken
-        self._standings[claims] = standing
+        # One that lacks a second factor is not remembered: who sets it up goes on at once.
+        if not self._lacks_mfa(standing):
+            self._standings[claims] = standing
         return standing
+
+    def _lacks_mfa(self, standing: Standing) -> bool:
+        return (
+            self._require_mfa
+            and not standing.mfa_enabled
+            and needs_second_factor(standing.permissions, is_superuser=standing.is_superuser)
+        )

@@ -12,14 +12,16 @@ from starlette.datastructures import State
 from app.auth.api_key_authenticator import ApiKeyAuthenticator
 from app.auth.api_key_service import ApiKeyService
 from app.auth.authenticator import Authenticator
-from app.auth.errors import InvalidToken
+from app.auth.errors import InvalidToken, MfaNotSetUp
 from app.auth.link_service import LinkService
+from app.auth.mfa_service import MfaService
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
 from app.auth.privacy_service import PrivacyService
 from app.auth.recovery_service import RecoveryService
 from app.auth.role_service import RoleService
 from app.auth.schemas import Device
+from app.auth.second_factor import SecondFactor
 from app.auth.service import AccountService
 from app.auth.session_service import SessionService
 from app.auth.user_service import UserService
@@ -78,16 +80,26 @@ async def optional_principal(
 MaybePrincipal = Annotated[Principal | None, Depends(optional_principal)]
 
 
-async def current_principal(principal: MaybePrincipal) -> Principal:
+async def myself(principal: MaybePrincipal) -> Principal:
     if principal is None:
         raise Unauthenticated
+    return principal
+
+
+Myself = Annotated[Principal, Depends(myself)]
+"""The caller on routes of their own account, also while a required second factor is missing."""
+
+
+async def current_principal(principal: Myself) -> Principal:
+    if principal.lacks_mfa:
+        raise MfaNotSetUp
     return principal
 
 
 CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
 
 
-async def current_session(principal: CurrentPrincipal) -> UUID:
+async def current_session(principal: Myself) -> UUID:
     """The caller's session. Raises Forbidden: an API key was sent, which has none."""
     if principal.session_id is None:
         raise Forbidden("This needs a login; an API key is not enough.")
@@ -97,7 +109,7 @@ async def current_session(principal: CurrentPrincipal) -> UUID:
 CurrentSession = Annotated[UUID, Depends(current_session)]
 
 
-async def require_session(principal: CurrentPrincipal, _: CurrentSession) -> Principal:
+async def require_session(principal: Myself, _: CurrentSession) -> Principal:
     """A caller who has logged in: what concerns the account itself is no business of a key."""
     return principal
 
@@ -106,7 +118,7 @@ SessionPrincipal = Annotated[Principal, Depends(require_session)]
 
 
 def require(permission: Permission) -> Callable[..., Coroutine[Any, Any, Principal]]:
-    """A dependency that answers 403 to callers who lack the permission."""
+    """A dependency that answers 403 to callers who lack the permission, or a second factor."""
 
     async def permitted(principal: CurrentPrincipal) -> Principal:
         if not principal.may(permission):
@@ -163,10 +175,30 @@ def _links(state: State, session: AsyncSession) -> LinkService:
     return LinkService(session, state.link_tokens, state.clock)
 
 
+def _second_factor(state: State, session: AsyncSession) -> SecondFactor:
+    return SecondFactor(session, state.totp_secrets, state.clock)
+
+
 def _accounts(state: State, session: AsyncSession) -> AccountService:
-    sessions = _sessions(state, session)
-    links = _links(state, session)
-    return AccountService(session, state.password_hasher, sessions, state.settings, links)
+    return AccountService(
+        session,
+        state.password_hasher,
+        _sessions(state, session),
+        _second_factor(state, session),
+        state.settings,
+        _links(state, session),
+    )
+
+
+def _mfa(state: State, session: AsyncSession) -> MfaService:
+    return MfaService(
+        session,
+        state.password_hasher,
+        _sessions(state, session),
+        state.totp_secrets,
+        _second_factor(state, session),
+        state.settings,
+    )
 
 
 def _users(state: State, session: AsyncSession) -> UserService:
@@ -200,6 +232,18 @@ async def recovery_service(request: Request, session: Session) -> RecoveryServic
 
 
 Recovery = Annotated[RecoveryService, Depends(recovery_service)]
+
+
+async def mfa_service(request: Request, session: Session) -> MfaService:
+    return _mfa(request.app.state, session)
+
+
+async def mfa_reader(request: Request, session: ReadSession) -> MfaService:
+    return _mfa(request.app.state, session)
+
+
+Mfa = Annotated[MfaService, Depends(mfa_service)]
+MfaReader = Annotated[MfaService, Depends(mfa_reader)]
 Sessions = Annotated[SessionService, Depends(session_service)]
 SessionsReader = Annotated[SessionService, Depends(session_reader)]
 Accounts = Annotated[AccountService, Depends(account_service)]

@@ -31,6 +31,7 @@ class User(Versioned, Base):
     is_active: Mapped[bool] = mapped_column(default=True, server_default="true")
     is_superuser: Mapped[bool] = mapped_column(default=False, server_default="false")
     email_verified: Mapped[bool] = mapped_column(default=False, server_default="false")
+    mfa_enabled: Mapped[bool] = mapped_column(default=False, server_default="false")
 
     def touch(self) -> None:
         """Give the account its next version, since the roles it holds have changed."""

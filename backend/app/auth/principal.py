@@ -15,6 +15,8 @@ class Principal:
     is_superuser: bool = False
     key_id: UUID | None = None
     """The API key that was sent; then there is no session."""
+    lacks_mfa: bool = False
+    """Whether all rights are withheld until a second factor is set up (REQUIRE_MFA_FOR_ADMINS)."""
 
     def may(self, permission: Permission) -> bool:
         return self.is_superuser or permission in self.permissions

@@ -54,6 +54,7 @@ class Standing:
 
     is_superuser: bool
     permissions: list[str]
+    mfa_enabled: bool
 
 
 async def standing(
@@ -62,12 +63,12 @@ async def standing(
     """What a request of this session may rely on; None where it admits nobody any more."""
     row = (
         await session.execute(
-            select(User.is_superuser, PERMISSIONS)
+            select(User.is_superuser, PERMISSIONS, User.mfa_enabled)
             .join(LoginSession, LoginSession.user_id == User.id)
             .where(User.id == user_id, LoginSession.id == session_id, is_live(now))
         )
     ).one_or_none()
-    return Standing(row[0], row[1] or []) if row else None
+    return Standing(row[0], row[1] or [], row[2]) if row else None
 
 
 async def user_with_password(session: AsyncSession, email: str) -> User | None:

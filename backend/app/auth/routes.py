@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response, status
+from fastapi import APIRouter, Depends, Form, Response, status
 from fastapi.responses import JSONResponse
 from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import TypeAdapter, ValidationError
@@ -12,9 +12,9 @@ from app.auth.dependencies import (
     Accounts,
     AccountsReader,
     CallersDevice,
-    CurrentPrincipal,
     CurrentSession,
     Idempotent,
+    Myself,
     Privacy,
     PrivacyReader,
     SessionPrincipal,
@@ -24,13 +24,16 @@ from app.auth.dependencies import (
 from app.auth.errors import (
     AccountDisabled,
     EmailDomainNotAllowed,
+    InvalidCode,
     InvalidCredentials,
     InvalidToken,
+    MfaRequired,
     TokenExpired,
 )
 from app.auth.link_routes import router as links
 from app.auth.schemas import (
     Accepted,
+    Code,
     EmailAddress,
     Erasure,
     Login,
@@ -65,7 +68,13 @@ router = APIRouter(prefix="/auth", tags=["auth"], route_class=ApiRoute)
 
 _address: TypeAdapter[str] = TypeAdapter(EmailAddress)
 _login_problems = problems(
-    InvalidCredentials, AccountDisabled, ValidationFailed, RateLimited, Unavailable
+    InvalidCredentials,
+    MfaRequired,
+    InvalidCode,
+    AccountDisabled,
+    ValidationFailed,
+    RateLimited,
+    Unavailable,
 )
 _token_problems = problems(Unauthenticated, InvalidToken, TokenExpired)
 _signup_throttled = throttled("signup")
@@ -111,19 +120,29 @@ async def sign_up(
     "/login",
     operation_id="auth_login",
     summary="Exchange address and password for tokens",
+    description=(
+        "Where the account has a second factor, the right password alone is answered 401 "
+        "`mfa_required`: send the same again with a `code`, of the app or for recovery."
+    ),
     responses=_login_problems,
 )
 async def log_in(
     login: Login, accounts: Accounts, device: CallersDevice, throttle: _LoginThrottle
 ) -> Tokens:
+    code = login.code.get_secret_value() if login.code else None
+    password = login.password.get_secret_value()
     async with throttle.attempt(login.email):
-        return await accounts.log_in(login.email, login.password.get_secret_value(), device)
+        return await accounts.log_in(login.email, password, device, code=code)
 
 
 @router.post(
     "/token",
     operation_id="auth_token",
     summary="The same as an OAuth2 password form",
+    description=(
+        "The code of a second factor goes into the field `code`, which OAuth2 does not know; so "
+        "Swagger's Authorize button serves accounts without one."
+    ),
     responses=_login_problems,
 )
 async def token(
@@ -131,13 +150,15 @@ async def token(
     accounts: Accounts,
     device: CallersDevice,
     throttle: _LoginThrottle,
+    code: Annotated[Code | None, Form()] = None,
 ) -> Tokens:
     try:
         email = _address.validate_python(form.username)
     except ValidationError:
         raise InvalidCredentials from None
+    given = code.get_secret_value() if code else None
     async with throttle.attempt(email):
-        return await accounts.log_in(email, form.password, device)
+        return await accounts.log_in(email, form.password, device, code=given)
 
 
 @router.post(
@@ -203,7 +224,7 @@ async def end_session(session_id: UUID, principal: SessionPrincipal, sessions: S
 
 
 @router.get("/me", operation_id="auth_me", summary="My account", responses=_token_problems)
-async def me(principal: CurrentPrincipal, accounts: AccountsReader, response: Response) -> UserOut:
+async def me(principal: Myself, accounts: AccountsReader, response: Response) -> UserOut:
     user = await accounts.profile(principal.user_id)
     response.headers["ETag"] = etag(user.version)
     return user

@@ -1,15 +1,22 @@
 """Pure decisions about accounts."""
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from zxcvbn import zxcvbn
 
-from app.auth.permissions import Permission
+from app.auth.permissions import BUILT_IN_ROLES, CUSTOMER, PROVIDER, Permission
 from app.auth.principal import Principal
 from app.core.security import MAXIMUM_PASSWORD_BYTES
 
 _LEAST_SCORE = 3
 _SCORED_LENGTH = 40
+
+WRONG_CODES = 5
+"""Wrong codes of a second factor after which none is accepted for a while."""
+LOCKED_FOR = timedelta(minutes=15)
+# As the catalogue grants them: a customers' role that was given more makes administrators of them.
+_ORDINARY = BUILT_IN_ROLES[CUSTOMER][1] | BUILT_IN_ROLES[PROVIDER][1]
 
 
 def password_problem(password: str, *, email: str, name: str, minimum_length: int) -> str | None:
@@ -62,3 +69,18 @@ def email_domain_allowed(email: str, allowed: tuple[str, ...]) -> bool:
 
 def _ascii_domain(domain: str) -> str:
     return domain.strip().rstrip(".").encode("idna").decode().lower()
+
+
+def needs_second_factor(permissions: Iterable[str], *, is_superuser: bool) -> bool:
+    """Whether REQUIRE_MFA_FOR_ADMINS means this account: it may do more than providers may."""
+    return is_superuser or not _ORDINARY.issuperset(permissions)
+
+
+def after_wrong_code(failures: int, now: datetime) -> tuple[int, datetime | None]:
+    """Failures to remember after one more, and until when codes are refused; None: they are not.
+
+    A lock begins a new count, so that its end is as good as a fresh start.
+    """
+    if failures + 1 >= WRONG_CODES:
+        return 0, now + LOCKED_FOR
+    return failures + 1, None

@@ -43,6 +43,16 @@ Locale = Annotated[
 ]
 Password = Annotated[SecretStr, Field(max_length=4096, examples=["correct horse battery"])]
 
+Code = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=64,
+        description="Of the second factor: from the authenticator app, or a recovery code.",
+        examples=["123456"],
+    ),
+]
+
 
 class Credentials(Input):
     """A password is what was typed, with the spaces around it."""
@@ -70,6 +80,7 @@ class Login(Credentials):
 
     email: EmailAddress
     password: Password
+    code: Code | None = None
 
 
 class Refresh(Input):
@@ -175,6 +186,7 @@ class UserOut(Output):
     is_active: bool
     is_superuser: bool
     email_verified: bool
+    mfa_enabled: bool
     version: Version
     created_at: datetime
     updated_at: datetime

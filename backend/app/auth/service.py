@@ -14,6 +14,7 @@ from app.auth.permissions import CUSTOMER
 from app.auth.principal import Principal
 from app.auth.rules import email_domain_allowed, password_problem
 from app.auth.schemas import Device, PasswordChange, ProfilePatch, Signup, Tokens, UserOut
+from app.auth.second_factor import SecondFactor
 from app.auth.session_service import SessionService
 from app.config import Settings
 from app.core.errors import AlreadyExists, Unauthenticated, ValidationFailed
@@ -30,12 +31,14 @@ class AccountService:
         session: AsyncSession,
         passwords: PasswordHasher,
         sessions: SessionService,
+        second_factor: SecondFactor,
         settings: Settings,
         links: LinkService,
     ) -> None:
         self._session = session
         self._passwords = passwords
         self._sessions = sessions
+        self._second_factor = second_factor
         self._settings = settings
         self._links = links
 
@@ -91,12 +94,17 @@ class AccountService:
         """Mail a link that verifies the address; the one before it is dead."""
         await self._links.send_verification(user_id, email)
 
-    async def log_in(self, email: str, password: str, device: Device) -> Tokens:
+    async def log_in(
+        self, email: str, password: str, device: Device, *, code: str | None = None
+    ) -> Tokens:
         """Exchange address and password for a session, with equal work for unknown addresses.
+
+        An account with a second factor needs its code as well; others may send one for nothing.
 
         Raises:
             InvalidCredentials: no such address, or not its password.
             AccountDisabled: the password is right, but the account was disabled.
+            MfaRequired, InvalidCode, CodesLocked: the password is right; the second factor.
         """
         user = await repository.user_with_password(self._session, email)
         # bcrypt takes a quarter of a second: hold no connection meanwhile.
@@ -108,6 +116,7 @@ class AccountService:
         if self._passwords.is_outdated(user.hashed_password):
             hashed = await self._passwords.hash(password)
             await repository.replace_hash(self._session, user.id, user.hashed_password, hashed)
+        await self._second_factor.check_login(user.id, code)
         # Who knows the password has no use for a link that replaces it, and a thief has.
         await self._links.end(user.id, Purpose.RESET_PASSWORD)
         return await self._sessions.open(user.id, device)

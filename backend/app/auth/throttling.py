@@ -23,7 +23,7 @@ from typing import Any, Final, Literal
 
 from fastapi import Depends, Request, Response
 
-from app.auth.errors import AccountDisabled
+from app.auth.errors import AccountDisabled, MfaRequired
 from app.core.errors import Unavailable, ValidationFailed
 from app.core.rate_limit import Policy, RateLimiter, Standing, network_of
 
@@ -43,7 +43,7 @@ PLACE_SECONDS = 30 * 24 * HOUR
 """How long a place is known after a login."""
 
 
-NOT_GUESSES = (AccountDisabled, Unavailable, ValidationFailed)
+NOT_GUESSES = (AccountDisabled, MfaRequired, Unavailable, ValidationFailed)
 """Endings that say nothing about a password's being wrong. All others count, foreseen or not."""
 
 

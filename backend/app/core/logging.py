@@ -28,7 +28,8 @@ from app.config import Settings
 MASK = "***"
 _MAX_DEPTH = 6
 _SECRET_NAME = re.compile(
-    r"passw|pwd|secret|token|authori[sz]ation|cookie|credential|api[-_ ]?key|private[-_ ]?key|dsn",
+    r"passw|pwd|secret|token|authori[sz]ation|cookie|credential|api[-_ ]?key|private[-_ ]?key|dsn"
+    r"|otpauth|recovery[-_ ]?code",
     re.IGNORECASE,
 )
 # structlog's own entries; they are objects until the last step.

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.auth.dependencies import current_principal
+from app.auth.dependencies import myself
 from app.auth.principal import Principal
 from app.core.ids import new_id
 from app.main import create_app
@@ -39,7 +39,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 def admin(app: FastAPI, client: httpx.AsyncClient) -> httpx.AsyncClient:
     """The same client, let in everywhere."""
     superuser = Principal(new_id(), frozenset(), is_superuser=True)
-    app.dependency_overrides[current_principal] = lambda: superuser
+    app.dependency_overrides[myself] = lambda: superuser
     return client
 
 

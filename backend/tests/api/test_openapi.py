@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.auth.dependencies import current_principal
+from app.auth.dependencies import myself
 from app.auth.principal import Principal
 from app.core.ids import new_id
 from app.main import create_app
@@ -233,7 +233,7 @@ async def test_the_example_of_its_body_is_valid(
     nowhere: FastAPI, client: httpx.AsyncClient, operation: Operation
 ) -> None:
     superuser = Principal(new_id(), frozenset(), is_superuser=True)
-    nowhere.dependency_overrides[current_principal] = lambda: superuser
+    nowhere.dependency_overrides[myself] = lambda: superuser
     body = example_of(operation)
     path = filled(operation.path)
     # Valid, so it gets as far as the database, which is not there.
