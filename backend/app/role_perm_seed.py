@@ -5,7 +5,7 @@ administrator has changed. A permission that is new in this release is granted t
 that are meant to have it; one that an administrator took away stays away.
 """
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -40,7 +40,7 @@ async def seed_database(database: Database, settings: Settings) -> None:
 
 
 async def _seed_permissions(session: AsyncSession) -> set[str]:
-    """Make the catalogue what this release knows; returns what is new in it."""
+    """Add what this release brings to the catalogue; returns what is new in it."""
     known = set(await session.scalars(select(PermissionRow.name)))
     statement = insert(PermissionRow)
     await session.execute(
@@ -49,9 +49,7 @@ async def _seed_permissions(session: AsyncSession) -> set[str]:
         ),
         [{"name": p.value, "description": DESCRIPTIONS[p]} for p in Permission],
     )
-    await session.execute(
-        delete(PermissionRow).where(PermissionRow.name.not_in([p.value for p in Permission]))
-    )
+    # One that this release does not know stays: a newer replica may have brought it.
     return {p.value for p in Permission} - known
 
 

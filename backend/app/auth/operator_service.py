@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import repository, role_repository
+from app.auth import mfa_repository, repository, role_repository
 from app.auth.permissions import ADMIN
 from app.auth.schemas import Signup, UserOut
 from app.auth.service import AccountService
 from app.auth.user_service import UserFilter, UserService
-from app.core.errors import AlreadyExists, NotFound
+from app.core.errors import AlreadyExists, InvalidTransition, NotFound
 from app.core.events import SYSTEM, record
 from app.core.pagination import MAXIMUM_LIMIT, PageRequest
 
@@ -68,6 +68,23 @@ class OperatorService:
             password, email=user.email, name=user.name, field="password"
         )
         await self._accounts.set_password(user.id, password, SYSTEM)
+
+    async def remove_second_factor(self, email: str) -> None:
+        """Let somebody log in without the second factor they have lost, and log them out.
+
+        Raises:
+            NotFound: no account has this address.
+            InvalidTransition: it has no second factor.
+        """
+        user = await repository.user_with_password(self._session, email)
+        if user is None:
+            raise NotFound("No account has this address.")
+        if not user.mfa_enabled:
+            raise InvalidTransition("This account has no second factor.")
+        await mfa_repository.remove(self._session, user.id)
+        await mfa_repository.set_enabled(self._session, user.id, enabled=False)
+        await record(self._session, "user.mfa_disabled", subject_id=user.id, actor=SYSTEM)
+        await self._accounts.end_sessions(user.id, SYSTEM, "mfa_disabled")
 
     async def users(self, wanted: UserFilter) -> AsyncIterator[UserOut]:
         """Every account that matches, in the order of their addresses, a page at a time."""

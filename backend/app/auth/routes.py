@@ -266,6 +266,7 @@ async def update_me(
         RateLimited,
         Unavailable,
     ),
+    dependencies=[Idempotent],
 )
 async def change_password(
     change: PasswordChange,

@@ -84,6 +84,10 @@ class Login(Credentials):
 
 
 class Refresh(Input):
+    model_config = example(
+        refresh_token="cWbA1n3lEo6x9gW0b8eGx5yZ0m2vJYdJ4oI3T7rQkPs"  # noqa: S106 - an example
+    )
+
     refresh_token: SecretStr = Field(min_length=1, max_length=200)
 
 
@@ -120,6 +124,8 @@ class SessionOut(Output):
 class ProfilePatch(Input):
     """The fields to change; a field that is not named stays as it is."""
 
+    model_config = example(phone="+33123456789", time_zone="Europe/Paris", locale="fr-FR")
+
     name: Line = UNCHANGED
     phone: PhoneNumber | None = None
     time_zone: Zone | None = None
@@ -127,6 +133,11 @@ class ProfilePatch(Input):
 
 
 class PasswordChange(Credentials):
+    model_config = example(
+        current_password="correct horse battery",  # noqa: S106 - an example
+        new_password="a quite different sentence",  # noqa: S106
+    )
+
     current_password: Password
     new_password: Password
 
@@ -168,6 +179,8 @@ class Accepted(Output):
 
 class Erasure(Credentials):
     """The password, once more: who finds a device unlocked must not end an account."""
+
+    model_config = example(password="correct horse battery")  # noqa: S106 - an example
 
     password: Password
 
@@ -224,6 +237,8 @@ RoleNames = Annotated[
 
 
 class RoleCreate(Input):
+    model_config = example(name="receptionist", permissions=["bookings:read_all"])
+
     name: RoleName
     description: Annotated[Paragraphs, Field(max_length=500)] = ""
     permissions: set[Permission] = Field(examples=[["bookings:read_all"]])
@@ -231,6 +246,8 @@ class RoleCreate(Input):
 
 class RolePatch(Input):
     """The fields to change; a field that is not named stays as it is."""
+
+    model_config = example(permissions=["bookings:read_all", "bookings:write_all"])
 
     name: RoleName = UNCHANGED
     description: Annotated[Paragraphs, Field(max_length=500)] = UNCHANGED
@@ -251,6 +268,13 @@ class RoleOut(Output):
 
 
 class UserCreate(Credentials):
+    model_config = example(
+        name="Grace Hopper",
+        email="grace@example.com",
+        password="correct horse battery",  # noqa: S106 - an example
+        roles=["provider"],
+    )
+
     name: Line = Field(examples=["Grace Hopper"])
     email: EmailAddress
     password: Password
@@ -261,6 +285,8 @@ class UserCreate(Credentials):
 class UserPatch(Input):
     """The fields to change; a field that is not named stays as it is."""
 
+    model_config = example(is_active=False)
+
     name: Line = UNCHANGED
     email: EmailAddress = UNCHANGED
     is_active: bool = UNCHANGED
@@ -269,4 +295,6 @@ class UserPatch(Input):
 
 
 class UserRoles(Input):
+    model_config = example(roles=["customer", "provider"])
+
     roles: RoleNames

@@ -170,6 +170,10 @@ class AccountService:
         await self._links.end(user_id, Purpose.RESET_PASSWORD)
         await self._sessions.end_all(user_id, actor, "password_changed", but=keep)
 
+    async def end_sessions(self, user_id: UUID, actor: Actor, reason: str) -> None:
+        """Log an account out everywhere."""
+        await self._sessions.end_all(user_id, actor, reason)
+
     async def hash_password(self, password: str) -> str:
         return await self._passwords.hash(password)
 

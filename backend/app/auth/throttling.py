@@ -63,7 +63,7 @@ LIMITS: Final[dict[Action, Limits]] = {
         overall=Policy("login-overall", 600, MINUTE),
     ),
     "signup": Limits(
-        address=Policy("signup", 10, HOUR),
+        address=Policy("signup", 30, HOUR),
         account=Policy("signup-account", 10, HOUR),
         overall=Policy("signup-overall", 300, MINUTE),
     ),

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pyotp
 import pytest
 from click.testing import Result
 from fastapi import FastAPI
@@ -15,7 +16,7 @@ from app.cli import PASSWORD_VARIABLE, cli
 from app.config import Settings
 from app.core.migrations import migration_head
 from devserver.mail import MailCatcher
-from tests.business import ADMIN_EMAIL, PASSWORD, Business, execute, ok, problem
+from tests.business import ADMIN_EMAIL, PASSWORD, Business, Hands, execute, ok, problem
 
 CANARY = "canary horse battery staple"
 NEW = ("create-superuser", "--email", "Grace@Example.com", "--name", "Grace Hopper")
@@ -132,6 +133,27 @@ async def test_a_new_password_replaces_the_old_one_and_logs_out(
     params = {"subject_id": ada.user["id"], "type": "user.password_changed"}
     (entry,) = ok(await (await business.admin()).get("/admin/audit-log", params=params))["items"]
     assert (entry["actor_type"], entry["before"], entry["after"]) == ("system", None, None)
+
+
+async def test_who_lost_the_second_factor_logs_in_without_it_again(
+    app: FastAPI, run: Run, business: Business, clock: Hands
+) -> None:
+    ada = await business.customer()
+    email = ada.user["email"]
+    started = ok(await ada.post("/auth/mfa/totp", {"password": PASSWORD}))
+    code = pyotp.TOTP(started["secret"]).at(clock())
+    ok(await ada.post("/auth/mfa/totp/confirm", {"code": code}))
+    body = {"email": email, "password": PASSWORD}
+    problem(await business.client.post("/api/v1/auth/login", json=body), 401, "mfa_required")
+
+    result = await run("remove-second-factor", "--email", email)
+    assert result.exit_code == 0, result.output
+    again = await business.log_in(email, PASSWORD)
+    assert not again.user["mfa_enabled"]
+    app.state.authenticator._standings.clear()
+    problem(await ada.get("/auth/me"), 401, "invalid_token")
+    refused = await run("remove-second-factor", "--email", email)
+    assert (refused.exit_code, "no second factor" in refused.output) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def admin(app: FastAPI, client: httpx.AsyncClient) -> httpx.AsyncClient:
     """The same client, let in everywhere."""
-    superuser = Principal(new_id(), frozenset(), is_superuser=True)
+    superuser = Principal(new_id(), new_id(), frozenset(), is_superuser=True)
     app.dependency_overrides[myself] = lambda: superuser
     return client
 

@@ -27,6 +27,10 @@ PUBLIC = {
     "auth_signup",
     "auth_login",
     "auth_token",
+    "auth_refresh",
+    "auth_verify_email",
+    "auth_password_forgot",
+    "auth_password_reset",
     "availability_get",
     "locations_get",
     "locations_list",
@@ -37,6 +41,21 @@ PUBLIC = {
     "services_get",
     "services_list",
 }
+
+
+# Their answers hold secrets that no table may keep, or there is nothing left to do twice.
+UNREPEATABLE = {
+    "auth_login",
+    "auth_token",
+    "auth_refresh",
+    "auth_logout",
+    "auth_logout_all",
+    "auth_mfa_totp_start",
+    "auth_mfa_totp_confirm",
+    "auth_mfa_recovery_codes_renew",
+}
+# What they end has no version: it is there or it is not.
+UNVERSIONED = {"auth_sessions_end", "auth_mfa_disable"}
 
 
 class Operation(NamedTuple):
@@ -101,8 +120,12 @@ def test_its_success_is_typed(operation: Operation) -> None:
         for status, response in operation.content["responses"].items()
         if status.startswith("2")
     }
-    assert len(successes) == 1
-    for response in successes.values():
+    # Signing up is answered 202 where addresses are protected.
+    assert len(successes) == (2 if operation.name == "auth_signup" else 1)
+    for status, response in successes.items():
+        if status == "204":
+            assert "content" not in response
+            continue
         schema = response["content"]["application/json"]["schema"]
         assert schema.get("$ref", "").startswith("#/components/schemas/")
 
@@ -132,13 +155,13 @@ def test_it_says_whether_it_needs_a_token(operation: Operation) -> None:
     assert ("unauthenticated" in operation.problems("401")) == (operation.name not in PUBLIC)
 
 
-@each(o for o in API if o.method in {"PUT", "PATCH", "DELETE"})
+@each(o for o in API if o.method in {"PUT", "PATCH", "DELETE"} and o.name not in UNVERSIONED)
 def test_what_changes_something_can_be_bound_to_a_version(operation: Operation) -> None:
     assert "If-Match" in operation.parameters("header")
     assert "version_mismatch" in operation.problems("412")
 
 
-@each(o for o in API if o.method == "POST" and o.name not in {"auth_login", "auth_token"})
+@each(o for o in API if o.method == "POST" and o.name not in UNREPEATABLE)
 def test_what_creates_or_acts_can_be_sent_again(operation: Operation) -> None:
     assert "Idempotency-Key" in operation.parameters("header")
     assert "idempotency_in_progress" in operation.problems("409")
@@ -232,7 +255,7 @@ async def test_strangers_pass_only_where_it_says_so(
 async def test_the_example_of_its_body_is_valid(
     nowhere: FastAPI, client: httpx.AsyncClient, operation: Operation
 ) -> None:
-    superuser = Principal(new_id(), frozenset(), is_superuser=True)
+    superuser = Principal(new_id(), new_id(), frozenset(), is_superuser=True)
     nowhere.dependency_overrides[myself] = lambda: superuser
     body = example_of(operation)
     path = filled(operation.path)

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from app.auth import repository
-from app.auth.session_service import SessionService
+from app.auth.second_factor import SecondFactor
 from tests.business import ADMIN_PASSWORD, PASSWORD, Business, Caller, execute, grant, ok, problem
 
 NAME, PHONE = "Canary Lovelace", "+33100000042"
@@ -21,9 +21,9 @@ CANARY = "canary"
 KEY = {"Idempotency-Key": "k1"}
 
 
-async def dump(app: FastAPI) -> str:
+async def dump(app: FastAPI) -> list[str]:
     """Every row of every table as text; bytes as text too, where they are some."""
-    lines = []
+    dumped = []
     async with app.state.database.reading() as session:
         tables = await session.scalars(
             text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename")
@@ -32,13 +32,13 @@ async def dump(app: FastAPI) -> str:
             rows = await session.execute(text(f'SELECT * FROM "{table}"'))
             for row in rows.all():
                 values = (v.decode(errors="replace") if type(v) is bytes else v for v in row)
-                lines.append(f"{table}: {' | '.join(map(str, values))}")
-    return "\n".join(lines)
+                dumped.append(f"{table}: {' | '.join(map(str, values))}")
+    return dumped
 
 
-def mentions(dumped: str, *needles: str) -> list[str]:
-    """The lines in which one of these is found, in whatever case."""
-    return [line for line in dumped.splitlines() if any(n.lower() in line.lower() for n in needles)]
+def mentions(dumped: list[str], *needles: str) -> list[str]:
+    """The rows in which one of these is found, in whatever case."""
+    return [row for row in dumped if any(n.lower() in row.lower() for n in needles)]
 
 
 async def erase(who: Caller, password: str = PASSWORD, **options: Any) -> httpx.Response:
@@ -112,7 +112,7 @@ async def test_an_export_holds_nothing_about_anybody_else(
     admin = (await business.admin()).user
     for stranger in (ada.user["id"], ada.user["email"], booking["id"], "Ada's", admin["id"]):
         assert stranger not in mine
-    assert not mentions(hers.text, CANARY, canary.id, PHONE)
+    assert not mentions([hers.text], CANARY, canary.id, PHONE)
     assert [b["id"] for b in ok(hers)["bookings"]] == [booking["id"]]
 
 
@@ -148,13 +148,13 @@ async def test_an_erased_person_is_in_no_table(
     before = await dump(app)
     for place in ("users: ", "sessions: ", "bookings: ", "events: ", "idempotency_keys: "):
         found = mentions(before, CANARY, PHONE)
-        assert any(line.startswith(place) for line in found), place
+        assert any(row.startswith(place) for row in found), place
     answer = await way(canary, business)
     assert (answer.status_code, answer.content) == (204, b"")
     after = await dump(app)
     assert mentions(after, CANARY, PHONE, "Lovelace") == []
     # What is left of the person is who did something, once, in the log.
-    assert {line.partition(":")[0] for line in mentions(after, canary.id)} == {"events"}
+    assert {row.partition(":")[0] for row in mentions(after, canary.id)} == {"events"}
 
 
 @WAYS
@@ -369,14 +369,14 @@ async def test_who_is_erased_while_logging_in_is_refused(
     client: httpx.AsyncClient, canary: Canary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the check of the password and the session, there is time for it."""
-    open_session = SessionService.open
+    check_login = SecondFactor.check_login
 
-    async def erased_first(self: SessionService, *arguments: Any) -> Any:
-        monkeypatch.setattr(SessionService, "open", open_session)
+    async def erased_first(self: SecondFactor, *arguments: Any) -> None:
+        monkeypatch.setattr(SecondFactor, "check_login", check_login)
         assert (await erase(canary.caller)).status_code == 204
-        return await open_session(self, *arguments)
+        await check_login(self, *arguments)
 
-    monkeypatch.setattr(SessionService, "open", erased_first)
+    monkeypatch.setattr(SecondFactor, "check_login", erased_first)
     login = {"email": EMAIL, "password": PASSWORD}
     problem(await client.post("/api/v1/auth/login", json=login), 401, "invalid_credentials")
 

@@ -14,9 +14,12 @@ from typing import Any
 
 import asyncpg
 import httpx
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.permissions import CUSTOMER
 from app.auth.repository import add_user
+from app.auth.role_repository import ids_named
+from app.auth.session_repository import open_session
 from app.auth.tokens import Claims, TokenSigner
 from app.config import Settings
 from app.core.migrations import BACKEND
@@ -102,32 +105,44 @@ async def customers(settings: Settings, server: Server, number: int) -> AsyncIte
 
     The accounts are written to the database at once, instead of signed up one by one.
     """
-    database, signer = Database.from_settings(settings), TokenSigner(settings)
+    database, signer, now = (
+        Database.from_settings(settings),
+        TokenSigner(settings),
+        datetime.now(UTC),
+    )
     try:
         async with database.transaction() as session:
-            ids = [
-                await add_user(
-                    session,
-                    email=f"{uuid.uuid4().hex}@example.com",
-                    name=f"Customer {i}",
-                    hashed_password="none",
-                    role=CUSTOMER,
-                )
-                for i in range(number)
-            ]
+            logins = [await _logged_in(session, now) for _ in range(number)]
     finally:
         await database.dispose()
-    now = datetime.now(UTC)
     async with AsyncExitStack() as clients:
         yield [
             Caller(
                 await clients.enter_async_context(server.client()),
-                {"id": str(i)},
-                signer.issue(Claims(i, 1), now),
+                {"id": str(login.user_id)},
+                signer.issue(login, now),
             )
-            for i in ids
-            if i is not None
+            for login in logins
         ]
+
+
+async def _logged_in(session: AsyncSession, now: datetime) -> Claims:
+    """A new customer with an open session."""
+    email = f"{uuid.uuid4().hex}@example.com"
+    roles = await ids_named(session, [CUSTOMER])
+    user_id = await add_user(
+        session, email=email, name="Racer", hashed_password="none", role_ids=roles
+    )
+    assert user_id is not None
+    session_id = await open_session(
+        session,
+        user_id=user_id,
+        device="",
+        address="",
+        now=now,
+        expires_at=now + timedelta(days=1),
+    )
+    return Claims(user_id, session_id)
 
 
 def outcome(response: httpx.Response) -> str | int:
