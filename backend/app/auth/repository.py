@@ -87,6 +87,18 @@ async def user_id_of(session: AsyncSession, email: str) -> UUID | None:
     return await session.scalar(select(User.id).where(User.email == email))
 
 
+async def lock_credentials(session: AsyncSession, user_id: UUID) -> tuple[str, bool] | None:
+    """The hash and whether the account is active, both of which stay so in this transaction."""
+    row = (
+        await session.execute(
+            select(User.hashed_password, User.is_active)
+            .where(User.id == user_id)
+            .with_for_update(key_share=True)
+        )
+    ).one_or_none()
+    return (row[0], row[1]) if row else None
+
+
 async def set_hash(session: AsyncSession, user_id: UUID, hashed: str) -> None:
     await session.execute(
         update(User)

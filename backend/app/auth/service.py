@@ -9,7 +9,7 @@ from app.auth import repository, role_repository
 from app.auth.account import Account
 from app.auth.errors import AccountDisabled, EmailDomainNotAllowed, InvalidCredentials
 from app.auth.link_service import LinkService
-from app.auth.models import Purpose
+from app.auth.models import Purpose, User
 from app.auth.permissions import CUSTOMER
 from app.auth.principal import Principal
 from app.auth.rules import email_domain_allowed, password_problem
@@ -113,13 +113,26 @@ class AccountService:
             raise InvalidCredentials
         if user is None or not user.is_active:
             raise AccountDisabled
+        renewed = None
         if self._passwords.is_outdated(user.hashed_password):
-            hashed = await self._passwords.hash(password)
-            await repository.replace_hash(self._session, user.id, user.hashed_password, hashed)
+            renewed = await self._passwords.hash(password)
+        await self._lock_unchanged(user)
+        if renewed is not None:
+            await repository.replace_hash(self._session, user.id, user.hashed_password, renewed)
         await self._second_factor.check_login(user.id, code)
         # Who knows the password has no use for a link that replaces it, and a thief has.
         await self._links.end(user.id, Purpose.RESET_PASSWORD)
         return await self._sessions.open(user.id, device)
+
+    async def _lock_unchanged(self, user: User) -> None:
+        """Hold on to the account as it was when its password was verified, a while ago.
+
+        Raises:
+            TransactionConflict: it has changed since; the login begins anew, with what is true now.
+        """
+        verified = (user.hashed_password, user.is_active)
+        if await repository.lock_credentials(self._session, user.id) != verified:
+            raise TransactionConflict
 
     async def profile(self, user_id: UUID) -> UserOut:
         return (await self._account(user_id)).out()

@@ -3,18 +3,16 @@
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import session_repository as repository
-from app.auth.errors import InvalidCredentials, InvalidToken, SessionRevoked
+from app.auth.errors import InvalidToken, SessionRevoked
 from app.auth.principal import Principal
 from app.auth.schemas import Device, SessionOut, Tokens
 from app.auth.tokens import Claims, RefreshTokens, TokenSigner
 from app.core.clock import Clock
 from app.core.errors import NotFound
 from app.core.events import Actor, record
-from app.core.unit_of_work import constraint_name
 
 REUSE_GRACE = timedelta(seconds=10)
 """How long a spent refresh token still gets its successor: tabs and retries are not thieves."""
@@ -34,25 +32,16 @@ class SessionService:
         self._clock = clock
 
     async def open(self, user_id: UUID, device: Device) -> Tokens:
-        """Start a session for someone whose identity has been proved.
-
-        Raises:
-            InvalidCredentials: the account was erased since.
-        """
+        """Start a session for someone who has proved to be the owner of an account, now locked."""
         now, token = self._clock(), self._refresh_tokens.new()
-        try:
-            session_id = await repository.open_session(
-                self._session,
-                user_id=user_id,
-                device=device.name,
-                address=device.address,
-                now=now,
-                expires_at=now + self._refresh_tokens.lifetime,
-            )
-        except IntegrityError as error:
-            if constraint_name(error) == "fk_sessions_user_id_users":
-                raise InvalidCredentials from None
-            raise
+        session_id = await repository.open_session(
+            self._session,
+            user_id=user_id,
+            device=device.name,
+            address=device.address,
+            now=now,
+            expires_at=now + self._refresh_tokens.lifetime,
+        )
         await repository.add_token(self._session, session_id, self._refresh_tokens.digest(token))
         await record(
             self._session,

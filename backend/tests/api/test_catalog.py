@@ -370,7 +370,7 @@ async def test_the_log_can_be_filtered(business: Business, admin: Caller) -> Non
         return [entry["type"] for entry in entries]
 
     assert await types(type="service.changed") == ["service.changed"]
-    assert await types(actor_id=customer.user["id"]) == ["user.created"]
+    assert await types(actor_id=customer.user["id"]) == ["user.logged_in", "user.created"]
     assert await types(subject_id=service["id"]) == ["service.changed", "service.created"]
     assert await types(subject_id=service["id"], type="user.created") == []
 

@@ -11,7 +11,6 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from app.auth import repository
-from app.auth.second_factor import SecondFactor
 from tests.business import ADMIN_PASSWORD, PASSWORD, Business, Caller, execute, grant, ok, problem
 
 NAME, PHONE = "Canary Lovelace", "+33100000042"
@@ -366,17 +365,19 @@ async def test_what_is_booked_at_that_very_moment_is_anonymous_or_refused(
 
 
 async def test_who_is_erased_while_logging_in_is_refused(
-    client: httpx.AsyncClient, canary: Canary, monkeypatch: pytest.MonkeyPatch
+    app: FastAPI, client: httpx.AsyncClient, canary: Canary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the check of the password and the session, there is time for it."""
-    check_login = SecondFactor.check_login
+    """Between the look at the account and the session, bcrypt leaves time for it."""
+    hasher = app.state.password_hasher
+    verify = hasher.verify
 
-    async def erased_first(self: SecondFactor, *arguments: Any) -> None:
-        monkeypatch.setattr(SecondFactor, "check_login", check_login)
+    async def erased_meanwhile(password: str, hashed: str | None) -> bool:
+        monkeypatch.setattr(hasher, "verify", verify)
+        matches: bool = await verify(password, hashed)
         assert (await erase(canary.caller)).status_code == 204
-        await check_login(self, *arguments)
+        return matches
 
-    monkeypatch.setattr(SecondFactor, "check_login", erased_first)
+    monkeypatch.setattr(hasher, "verify", erased_meanwhile)
     login = {"email": EMAIL, "password": PASSWORD}
     problem(await client.post("/api/v1/auth/login", json=login), 401, "invalid_credentials")
 

@@ -129,6 +129,29 @@ async def test_no_refresh_token_lies_in_the_database(
                 assert token.encode().hex() not in dump
 
 
+# --- Logging in -------------------------------------------------------------------------------
+async def test_a_login_that_a_new_password_overtakes_is_refused(
+    app: FastAPI, business: Business, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bcrypt takes its time, and the old password is verified against the old hash."""
+    ada = await business.customer()
+    hasher = app.state.password_hasher
+    verify = hasher.verify
+
+    async def overtaken(password: str, hashed: str | None) -> bool:
+        monkeypatch.setattr(hasher, "verify", verify)
+        matches: bool = await verify(password, hashed)
+        change = {"current_password": PASSWORD, "new_password": "a quite different sentence"}
+        assert (await ada.post("/auth/me/password", change)).status_code == 204
+        return matches
+
+    monkeypatch.setattr(hasher, "verify", overtaken)
+    body = {"email": ada.user["email"], "password": PASSWORD}
+    problem(await client.post("/api/v1/auth/login", json=body), 401, "invalid_credentials")
+    (only,) = ok(await ada.get("/auth/sessions"))["items"]
+    assert only["is_current"]
+
+
 # --- Logging out ------------------------------------------------------------------------------
 async def test_logging_out_ends_this_session_only(
     app: FastAPI, business: Business, client: httpx.AsyncClient
