@@ -32,6 +32,7 @@ from devserver.valkey import EmbeddedValkey
 from tests.business import ADMIN_PASSWORD, Business, Hands
 from tests.mailbox import Mailbox, serving_mail
 
+MEMORY_BYTES = 8 * 1024**3
 TEMPLATE_VARIABLE = "ONESLOT_TEST_TEMPLATE"
 _servers = ExitStack()
 
@@ -42,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in Settings.model_fields:
         if not name.startswith(("POSTGRES_", "REDIS_")):
             os.environ.pop(name, None)
-    folder = Path(tempfile.mkdtemp(prefix="oneslot-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="oneslot-test-", dir=_memory()))
     _servers.callback(shutil.rmtree, folder, ignore_errors=True)
     if "POSTGRES_SERVER" not in os.environ:
         postgres = _servers.enter_context(EmbeddedPostgres(folder / "pg", ephemeral=True))
@@ -58,6 +59,16 @@ def pytest_configure(config: pytest.Config) -> None:
     command.upgrade(alembic_config(), "head")
     asyncio.run(_seed_template())
     os.environ["POSTGRES_DB"] = before
+
+
+def _memory() -> str | None:
+    """A file system in memory with room for the servers, if there is one.
+
+    Each database that is cloned and dropped is hundreds of files.
+    """
+    path = Path("/dev/shm")
+    roomy = path.is_dir() and shutil.disk_usage(path).free > MEMORY_BYTES
+    return str(path) if roomy and os.access(path, os.W_OK) else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
