@@ -41,11 +41,13 @@ api_key = APIKeyHeader(
 
 
 async def authenticator(request: Request) -> Authenticator:
-    return request.app.state.authenticator  # type: ignore[no-any-return]  # Starlette's State
+    found: Authenticator = request.app.state.authenticator
+    return found
 
 
 async def api_key_authenticator(request: Request) -> ApiKeyAuthenticator:
-    return request.app.state.api_key_authenticator  # type: ignore[no-any-return]  # as above
+    found: ApiKeyAuthenticator = request.app.state.api_key_authenticator
+    return found
 
 
 async def optional_principal(

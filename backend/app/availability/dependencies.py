@@ -11,7 +11,8 @@ from app.core.unit_of_work import ReadSession, Session
 
 
 async def answer_cache(request: Request) -> AnswerCache:
-    return request.app.state.answer_cache  # type: ignore[no-any-return]  # Starlette's State
+    found: AnswerCache = request.app.state.answer_cache
+    return found
 
 
 Cache = Annotated[AnswerCache, Depends(answer_cache)]

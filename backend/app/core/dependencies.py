@@ -14,15 +14,18 @@ from app.core.security import PasswordHasher
 
 
 async def settings(request: Request) -> Settings:
-    return request.app.state.settings  # type: ignore[no-any-return]  # Starlette's State is untyped
+    found: Settings = request.app.state.settings
+    return found
 
 
 async def clock(request: Request) -> Clock:
-    return request.app.state.clock  # type: ignore[no-any-return]
+    found: Clock = request.app.state.clock
+    return found
 
 
 async def password_hasher(request: Request) -> PasswordHasher:
-    return request.app.state.password_hasher  # type: ignore[no-any-return]
+    found: PasswordHasher = request.app.state.password_hasher
+    return found
 
 
 AppSettings = Annotated[Settings, Depends(settings)]

@@ -119,7 +119,8 @@ async def record(session: AsyncSession, event_type: str, **details: Any) -> UUID
     """Write one event in the session's transaction; see `event_values` for the details."""
     values = event_values(event_type, **details)
     await session.execute(_RECORD, values)
-    return values["id"]  # type: ignore[no-any-return]  # a row's values are of any type
+    event_id: UUID = values["id"]
+    return event_id
 
 
 def recording_each(event_type: str, subject_ids: ColumnElement[UUID], *, actor: Actor) -> Insert:

@@ -199,7 +199,8 @@ def _asynchronous(handler: Any) -> Any:  # noqa: ANN401 - Starlette's own handle
     """Spare each error answer the hop to a thread that Starlette makes for plain functions."""
 
     async def handle(request: Request, exc: Exception) -> Response:
-        return handler(request, exc)  # type: ignore[no-any-return]
+        answer: Response = handler(request, exc)
+        return answer
 
     return handle
 

@@ -49,7 +49,8 @@ def constraint_name(exc: DBAPIError) -> str | None:
 
 
 async def database(request: Request) -> Database:
-    return request.app.state.database  # type: ignore[no-any-return]  # Starlette's State is untyped
+    found: Database = request.app.state.database
+    return found
 
 
 async def unit_of_work(

@@ -41,7 +41,8 @@ async def app(settings: Any, mailbox: Mailbox, clock: Hands) -> AsyncIterator[Fa
 
 @pytest.fixture
 def client(app: FastAPI) -> httpx.AsyncClient:
-    return app.state.test_client  # type: ignore[no-any-return]
+    made: httpx.AsyncClient = app.state.test_client
+    return made
 
 
 async def test_no_secret_is_written_anywhere(
