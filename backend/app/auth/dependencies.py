@@ -174,7 +174,8 @@ def _sessions(state: State, session: AsyncSession) -> SessionService:
 
 
 def _links(state: State, session: AsyncSession) -> LinkService:
-    return LinkService(session, state.link_tokens, state.clock)
+    delay = state.settings.ACCOUNT_MAIL_DELAY_SECONDS
+    return LinkService(session, state.link_tokens, state.clock, mail_delay_seconds=delay)
 
 
 def _second_factor(state: State, session: AsyncSession) -> SecondFactor:

@@ -103,7 +103,7 @@ class UserService:
             setattr(account.user, name, value)
         await self._flush()
         if has_moved:
-            await self._accounts.send_verification(user_id, fields["email"])
+            await self._accounts.address_changed(user_id, fields["email"])
         if fields.get("is_active") is False:
             await self._sessions.end_all(user_id, principal.actor, "disabled")
         out = (await self._account(user_id)).out()
