@@ -39,11 +39,14 @@ class RecoveryService:
         await self._links.send_verification(user.id, user.email)
 
     async def forget_password(self, email: str) -> None:
-        """Mail a link that sets a new password, if there is such an account. Two round trips."""
+        """Mail a link that sets a new password, if there is such an account. Two round trips.
+
+        See `LinkService.send_reset` for when the last one is kept instead.
+        """
         await self._links.send_reset(email)
 
-    async def reset_password(self, token: str, password: str) -> None:
-        """Set a new password and log out everywhere.
+    async def reset_password(self, token: str, password: str) -> str:
+        """Set a new password and log out everywhere; returns the address of the account.
 
         Raises:
             LinkExpired, ValidationFailed: the link (see `LinkService.redeem`) or the password.
@@ -54,3 +57,4 @@ class RecoveryService:
         )
         # It also ends the link, with every other way in.
         await self._accounts.set_password(link.user_id, password, Actor("user", link.user_id))
+        return link.email
