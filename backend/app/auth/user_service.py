@@ -42,7 +42,7 @@ class UserService:
         self._sessions = sessions
 
     async def create(self, new: UserCreate, principal: Principal) -> UserOut:
-        """Make an account for somebody.
+        """Make an account for somebody, and have its address verified by a mail.
 
         Raises:
             ValidationFailed: the password is too weak, or a role is unknown.
@@ -66,6 +66,7 @@ class UserService:
         )
         if user_id is None:
             raise AlreadyExists("This address has an account already.")
+        await self._accounts.send_verification(user_id, new.email)
         out = (await self._account(user_id)).out()
         await record(
             self._session,
