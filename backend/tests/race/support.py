@@ -90,6 +90,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "LOG_LEVEL": settings.LOG_LEVEL,
         "POSTGRES_DB": settings.POSTGRES_DB,
         "POSTGRES_POOL_SIZE": str(settings.POSTGRES_POOL_SIZE),
+        "RATE_LIMIT_ENABLED": str(settings.RATE_LIMIT_ENABLED),
         "SECRET_KEY": settings.SECRET_KEY.get_secret_value(),
     }
 
