@@ -21,8 +21,11 @@ from app.auth.routes import router as auth
 from app.auth.tokens import RefreshTokens, TokenSigner
 from app.availability.answers import AnswerCache
 from app.availability.routes import router as availability
+from app.availability.time_off_routes import router as time_off
+from app.bookings.commitments import BookingCommitments
 from app.bookings.personal_data import BookingsOfPeople
 from app.bookings.routes import router as bookings
+from app.catalog.resource_routes import router as resources
 from app.catalog.routes import locations, services
 from app.config import Settings
 from app.core.clock import Clock, system_clock
@@ -49,6 +52,7 @@ from app.database import Database
 from app.jobs import job_runner
 from app.providers.personal_data import CalendarsOfPeople
 from app.providers.routes import assignments, providers
+from app.schedules.override_routes import router as overrides
 from app.schedules.routes import router as schedules
 
 EXPOSED_HEADERS = (
@@ -88,6 +92,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     app.state.settings = settings
     app.state.clock = clock
     app.state.personal_data = PERSONAL_DATA
+    # What the rooms below ask of bookings: see the `commitments.py` of each.
+    app.state.commitments = BookingCommitments(clock)
     add_problem_handlers(app)
     _add_middleware(app, settings)
     _add_routers(app, settings)
@@ -172,9 +178,12 @@ def _add_routers(app: FastAPI, settings: Settings) -> None:
         mfa,
         services,
         locations,
+        resources,
         providers,
         assignments,
         schedules,
+        overrides,
+        time_off,
         availability,
         bookings,
         admin,

@@ -3,7 +3,10 @@
 from app.auth import mfa_models as mfa
 from app.auth import models as auth
 from app.availability import models as availability
+from app.bookings import hold_models as holds
 from app.bookings import models as bookings
+from app.bookings import series_models as series
+from app.bookings import waitlist_models as waitlist
 from app.catalog import models as catalog
 from app.core import events, idempotency
 from app.providers import models as providers
@@ -15,8 +18,11 @@ __all__ = [
     "bookings",
     "catalog",
     "events",
+    "holds",
     "idempotency",
     "mfa",
     "providers",
     "schedules",
+    "series",
+    "waitlist",
 ]

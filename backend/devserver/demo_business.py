@@ -29,6 +29,7 @@ from app.auth.session_service import SessionService
 from app.auth.tokens import RefreshTokens, TokenSigner
 from app.availability.answers import AnswerCache
 from app.availability.service import AvailabilityService, Question
+from app.bookings.commitments import BookingCommitments
 from app.bookings.schemas import BookingCreate
 from app.bookings.service import BookingService
 from app.catalog.models import Service
@@ -225,9 +226,10 @@ class _Opening:
         self._session = session
         self._settings = settings
         self._clock = clock
-        self._catalog = CatalogService(session)
-        self._providers = ProviderService(session, self._catalog)
-        self._schedules = ScheduleService(session, self._providers)
+        commitments = BookingCommitments(clock)
+        self._catalog = CatalogService(session, commitments)
+        self._providers = ProviderService(session, self._catalog, commitments)
+        self._schedules = ScheduleService(session, self._providers, commitments)
         self._availability = AvailabilityService(
             session, AnswerCache(), clock, settings.BUSINESS_TIME_ZONE
         )

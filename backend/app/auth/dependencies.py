@@ -174,8 +174,7 @@ def _sessions(state: State, session: AsyncSession) -> SessionService:
 
 
 def _links(state: State, session: AsyncSession) -> LinkService:
-    delay = state.settings.ACCOUNT_MAIL_DELAY_SECONDS
-    return LinkService(session, state.link_tokens, state.clock, mail_delay_seconds=delay)
+    return LinkService(session, state.link_tokens, state.clock)
 
 
 def _second_factor(state: State, session: AsyncSession) -> SecondFactor:

@@ -10,6 +10,7 @@ from enum import StrEnum
 class Permission(StrEnum):
     SERVICES_WRITE = "services:write"
     LOCATIONS_WRITE = "locations:write"
+    RESOURCES_WRITE = "resources:write"
     PROVIDERS_WRITE = "providers:write"
     SCHEDULES_WRITE = "schedules:write"
     SCHEDULES_WRITE_OWN = "schedules:write_own"
@@ -24,9 +25,10 @@ class Permission(StrEnum):
 
 
 DESCRIPTIONS: dict[Permission, str] = {
-    Permission.SERVICES_WRITE: "Create and change services and who gives them.",
-    Permission.LOCATIONS_WRITE: "Create and change locations.",
-    Permission.PROVIDERS_WRITE: "Create and change providers.",
+    Permission.SERVICES_WRITE: "Create, change and delete services, and say who gives them.",
+    Permission.LOCATIONS_WRITE: "Create, change and delete locations.",
+    Permission.RESOURCES_WRITE: "Create, change and delete rooms and devices.",
+    Permission.PROVIDERS_WRITE: "Create, change and delete providers.",
     Permission.SCHEDULES_WRITE: "Change anyone's schedule.",
     Permission.SCHEDULES_WRITE_OWN: "Change the schedule of the provider one is.",
     Permission.BOOKINGS_CREATE: "Book for oneself.",

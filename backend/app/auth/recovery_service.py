@@ -39,14 +39,11 @@ class RecoveryService:
         await self._links.send_verification(user.id, user.email)
 
     async def forget_password(self, email: str) -> None:
-        """Mail a link that sets a new password, if there is such an account. Two round trips.
-
-        See `LinkService.send_reset` for when the last one is kept instead.
-        """
+        """Mail a link that sets a new password, if there is such an account. Two round trips."""
         await self._links.send_reset(email)
 
-    async def reset_password(self, token: str, password: str) -> str:
-        """Set a new password and log out everywhere; returns the address of the account.
+    async def reset_password(self, token: str, password: str) -> None:
+        """Set a new password and log out everywhere.
 
         Raises:
             LinkExpired, ValidationFailed: the link (see `LinkService.redeem`) or the password.
@@ -57,4 +54,3 @@ class RecoveryService:
         )
         # It also ends the link, with every other way in.
         await self._accounts.set_password(link.user_id, password, Actor("user", link.user_id))
-        return link.email

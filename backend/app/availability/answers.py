@@ -2,8 +2,8 @@
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 from typing import Final
@@ -54,41 +54,88 @@ class AnswerCache:
             self._answers[key] = answer
 
 
-def render(
-    *,
-    service_id: UUID,
-    zone: str,
-    duration: int,
-    provider_ids: Sequence[UUID],
-    first: date,
-    last: date,
-    free: Free,
-    fresh_until: Minute | None,
-) -> Answer:
-    """The answer in JSON: every day of the range, with its slots in the zone's wall time."""
-    days = local_days(zone, first, last)
-    spans = offset_spans(zone, days[0][1], days[-1][2] + duration + 1)
-    wall = _WallText(spans)
-    starts = [start for start, _ in free]
-    parts = []
-    position = 0
-    for day, _, day_end in days:
-        until = bisect_right(starts, day_end - 1, lo=position)
-        slots = ",".join(
-            f'{{"start":"{wall(start)}","end":"{wall(start + duration)}",'
-            f'"seats_left":1,"providers":{_indexes(who)}}}'
-            for start, who in free[position:until]
+@dataclass(frozen=True, slots=True)
+class FreeTimes:
+    """The free times of a range, ready to be shown.
+
+    `first` and `last` are the local dates that the range touches in `zone`; `duration` is in
+    minutes. `seats` are those left at each start; None: one everywhere.
+    """
+
+    service_id: UUID
+    zone: str
+    duration: int
+    provider_ids: Sequence[UUID]
+    first: date
+    last: date
+    free: Free
+    seats: Mapping[Minute, int] | None
+    fresh_until: Minute | None
+
+    def followed_by(self, later: "FreeTimes") -> "FreeTimes":
+        """These and those of the range that follows."""
+        seats = None if self.seats is None else {**self.seats, **(later.seats or {})}
+        return replace(self, last=later.last, free=[*self.free, *later.free], seats=seats)
+
+    def first_ones(self, count: int) -> "FreeTimes":
+        return replace(self, free=self.free[:count])
+
+    def render_list(self) -> Answer:
+        """The slots in one list, without days."""
+        ids = ",".join(f'"{i}"' for i in self.provider_ids)
+        days = local_days(self.zone, self.first, self.last)
+        wall = _WallText(offset_spans(self.zone, days[0][1], days[-1][2] + self.duration + 1))
+        return self._answer(
+            f'{{"service_id":"{self.service_id}","time_zone":"{self.zone}",'
+            f'"duration_minutes":{self.duration},"provider_ids":[{ids}],'
+            f'"slots":[{self._slots(self.free, wall)}]}}'
         )
-        parts.append(f'{{"date":"{day.isoformat()}","slots":[{slots}]}}')
-        position = until
-    ids = ",".join(f'"{i}"' for i in provider_ids)
-    body = (
-        f'{{"service_id":"{service_id}","time_zone":"{zone}","duration_minutes":{duration},'
-        f'"provider_ids":[{ids}],"days":[{",".join(parts)}]}}'
-    ).encode()
-    # A digest of the body: it changes exactly when the answer does.
-    etag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
-    return Answer(body, etag, fresh_until)
+
+    def render(self) -> Answer:
+        """The answer in JSON: every day of the range, with its slots in the zone's wall time."""
+        duration = self.duration
+        days = local_days(self.zone, self.first, self.last)
+        wall = _WallText(offset_spans(self.zone, days[0][1], days[-1][2] + duration + 1))
+        parts = []
+        for day, slots in self._by_day(days):
+            parts.append(f'{{"date":"{day.isoformat()}","slots":[{self._slots(slots, wall)}]}}')
+        ids = ",".join(f'"{i}"' for i in self.provider_ids)
+        return self._answer(
+            f'{{"service_id":"{self.service_id}","time_zone":"{self.zone}",'
+            f'"duration_minutes":{duration},"provider_ids":[{ids}],"days":[{",".join(parts)}]}}'
+        )
+
+    def render_days(self) -> Answer:
+        """How many slots each day has, for a month's view."""
+        days = local_days(self.zone, self.first, self.last)
+        counts = ",".join(
+            f'{{"date":"{day.isoformat()}","slots":{len(slots)}}}'
+            for day, slots in self._by_day(days)
+        )
+        return self._answer(f"[{counts}]")
+
+    def _slots(self, free: Free, wall: "_WallText") -> str:
+        seats, duration = self.seats, self.duration
+        return ",".join(
+            f'{{"start":"{wall(start)}","end":"{wall(start + duration)}",'
+            f'"seats_left":{1 if seats is None else seats[start]},'
+            f'"providers":{_indexes(who)}}}'
+            for start, who in free
+        )
+
+    def _by_day(self, days: Sequence[tuple[date, Minute, Minute]]) -> Iterator[tuple[date, Free]]:
+        starts = [start for start, _ in self.free]
+        position = 0
+        for day, _, day_end in days:
+            until = bisect_right(starts, day_end - 1, lo=position)
+            yield day, self.free[position:until]
+            position = until
+
+    def _answer(self, text: str) -> Answer:
+        body = text.encode()
+        # A digest of the body: it changes exactly when the answer does.
+        etag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+        return Answer(body, etag, self.fresh_until)
 
 
 class _WallText:

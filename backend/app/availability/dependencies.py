@@ -6,8 +6,10 @@ from fastapi import Depends, Request
 
 from app.availability.answers import AnswerCache
 from app.availability.service import AvailabilityService
+from app.availability.time_off_service import TimeOffService
 from app.core.dependencies import AppClock, AppSettings
 from app.core.unit_of_work import ReadSession, Session
+from app.schedules.dependencies import Schedules, SchedulesReader
 
 
 async def answer_cache(request: Request) -> AnswerCache:
@@ -32,3 +34,17 @@ async def availability_reader(
 
 Availability = Annotated[AvailabilityService, Depends(availability)]
 AvailabilityReader = Annotated[AvailabilityService, Depends(availability_reader)]
+
+
+async def time_off(session: Session, schedules: Schedules, clock: AppClock) -> TimeOffService:
+    return TimeOffService(session, schedules, clock)
+
+
+async def time_off_reader(
+    session: ReadSession, schedules: SchedulesReader, clock: AppClock
+) -> TimeOffService:
+    return TimeOffService(session, schedules, clock)
+
+
+TimeOffs = Annotated[TimeOffService, Depends(time_off)]
+TimeOffsReader = Annotated[TimeOffService, Depends(time_off_reader)]

@@ -3,17 +3,64 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
+from app.availability.answers import Answer
 from app.availability.dependencies import AvailabilityReader
-from app.availability.schemas import AvailabilityOut, Moment
-from app.availability.service import Question
+from app.availability.schemas import (
+    DETAILS,
+    AvailabilityOut,
+    DayCount,
+    ExplanationOut,
+    Moment,
+    NextOut,
+    ObstacleOut,
+)
+from app.availability.service import NextQuestion, Question, Wish
 from app.core.errors import NotFound, ValidationFailed
 from app.core.problems import problems
 from app.core.routing import ApiRoute
-from app.core.schemas import Zone
+from app.core.schemas import Instant, Zone
 
 router = APIRouter(prefix="/availability", tags=["availability"], route_class=ApiRoute)
+
+Duration = Annotated[int | None, Query(ge=1, le=10_080)]
+Seats = Annotated[int, Query(ge=1, le=1000, description="How many are wanted together.")]
+ProviderIds = Annotated[list[UUID] | None, Query(max_length=1000)]
+AnswersZone = Annotated[
+    Zone | None, Query(description="Of the answer; default: the location's or business's.")
+]
+
+
+async def question(
+    service_id: UUID,
+    start: Annotated[Moment, Query(description="A date or an instant.")],
+    end: Annotated[Moment, Query(description="A date (inclusive) or an instant (exclusive).")],
+    *,
+    time_zone: AnswersZone = None,
+    duration_minutes: Duration = None,
+    provider_id: ProviderIds = None,
+    location_id: UUID | None = None,
+    seats: Seats = 1,
+    exclude_booking_id: Annotated[
+        UUID | None,
+        Query(description="A booking that is to be moved: its own time counts as free."),
+    ] = None,
+) -> Question:
+    return Question(
+        service_id=service_id,
+        start=start,
+        end=end,
+        time_zone=time_zone,
+        duration_minutes=duration_minutes,
+        provider_ids=tuple(sorted(set(provider_id or ()))),
+        location_id=location_id,
+        seats=seats,
+        without=exclude_booking_id,
+    )
+
+
+Asked = Annotated[Question, Depends(question)]
 
 
 @router.get(
@@ -27,29 +74,80 @@ router = APIRouter(prefix="/availability", tags=["availability"], route_class=Ap
     response_model=AvailabilityOut,
     responses=problems(NotFound, ValidationFailed),
 )
-async def get_availability(
+async def get_availability(availability: AvailabilityReader, asked: Asked) -> Response:
+    return _response(await availability.free_times(asked))
+
+
+@router.get(
+    "/days",
+    operation_id="availability_days",
+    summary="How many free times each day has",
+    description="For a month's view. At most 62 days.",
+    response_model=list[DayCount],
+    responses=problems(NotFound, ValidationFailed),
+)
+async def get_days(availability: AvailabilityReader, asked: Asked) -> Response:
+    return _response(await availability.free_days(asked))
+
+
+@router.get(
+    "/next",
+    operation_id="availability_next",
+    summary="The first free times",
+    description="From now on, as many as asked for, if there are that many within a year.",
+    response_model=NextOut,
+    responses=problems(NotFound, ValidationFailed),
+)
+async def get_next(
     availability: AvailabilityReader,
     service_id: UUID,
-    start: Annotated[Moment, Query(description="A date or an instant.")],
-    end: Annotated[Moment, Query(description="A date (inclusive) or an instant (exclusive).")],
-    time_zone: Annotated[
-        Zone | None, Query(description="Of the answer; default: the location's or business's.")
-    ] = None,
-    duration_minutes: Annotated[int | None, Query(ge=1, le=10_080)] = None,
-    provider_id: Annotated[list[UUID] | None, Query(max_length=1000)] = None,
+    *,
+    count: Annotated[int, Query(ge=1, le=50)] = 10,
+    time_zone: AnswersZone = None,
+    duration_minutes: Duration = None,
+    provider_id: ProviderIds = None,
     location_id: UUID | None = None,
+    seats: Seats = 1,
 ) -> Response:
-    answer = await availability.free_times(
-        Question(
-            service_id=service_id,
-            start=start,
-            end=end,
-            time_zone=time_zone,
-            duration_minutes=duration_minutes,
-            provider_ids=tuple(sorted(set(provider_id or ()))),
-            location_id=location_id,
-        )
+    providers = tuple(sorted(set(provider_id or ())))
+    asked = NextQuestion(
+        service_id, count, time_zone, duration_minutes, providers, location_id, seats
     )
+    return _response((await availability.next_times(asked)).render_list())
+
+
+@router.get(
+    "/explain",
+    operation_id="availability_explain",
+    summary="Why a time cannot be booked",
+    description="It judges as `POST /bookings` does.",
+    responses=problems(NotFound, ValidationFailed),
+)
+async def explain(
+    availability: AvailabilityReader,
+    service_id: UUID,
+    start: Instant,
+    *,
+    provider_id: UUID | None = None,
+    duration_minutes: Duration = None,
+    location_id: UUID | None = None,
+    seats: Seats = 1,
+    exclude_booking_id: UUID | None = None,
+) -> ExplanationOut:
+    wish = Wish(
+        service_id, start, provider_id, location_id, duration_minutes, seats, exclude_booking_id
+    )
+    is_available, obstacles = await availability.obstacles(wish)
+    return ExplanationOut(
+        available=is_available,
+        reasons=[
+            ObstacleOut(provider_id=o.provider_id, reason=o.reason, detail=DETAILS[o.reason])
+            for o in obstacles
+        ],
+    )
+
+
+def _response(answer: Answer) -> Response:
     return Response(
         answer.body,
         media_type="application/json",

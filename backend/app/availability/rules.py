@@ -13,31 +13,37 @@ A slot is offered if
   interval, in elapsed minutes, whatever is busy;
 - it lies in working time, in which intervals that touch are one, across midnight too;
 - with its buffers, which may leave working time, it overlaps nothing busy and no time off;
-- it begins no earlier than the notice allows, and on a day inside the booking window.
+- it begins no earlier than the notice allows, and on a day inside the booking window;
+- its start is not closed for another reason: a limit that is reached, or too few free resources.
 
 `free_slots` and `judge` answer from the same building blocks, so they cannot disagree.
 """
 
-from collections import defaultdict
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-from app.availability.wall_clock import LAST_DAY, Minute, local_date, local_day, local_ordinal
+from app.availability.wall_clock import (
+    LAST_DAY,
+    Minute,
+    local_date,
+    local_day,
+    local_ordinal,
+)
 
 Interval: TypeAlias = tuple[int, int]
 """Half-open `(start, end)`, of instants or of minutes of a day."""
 
 _NEVER: Final[Interval] = (2**63, 2**63)
+_WEEK_DAYS: Final = 7
 
 
 class Reason(StrEnum):
-    """Why a slot cannot be booked, as clients read it.
-
-    The engine itself finds all but the last three, which need more than one provider's calendar.
-    """
+    """Why a slot cannot be booked, as clients read it, in the order in which it is judged."""
 
     PAST = "past"
     BEYOND_WINDOW = "beyond_window"
@@ -51,6 +57,10 @@ class Reason(StrEnum):
     LIMIT_REACHED = "limit_reached"
     RESOURCE_BUSY = "resource_busy"
     NOT_OFFERED = "not_offered"
+
+
+Closed: TypeAlias = tuple[Reason, Sequence[Interval]]
+"""Starts that are refused, and why; the intervals are sorted and do not overlap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +119,13 @@ def free_slots(
     now: float,
     start: Minute,
     end: Minute,
+    closed: Sequence[Closed] = (),
 ) -> list[Minute]:
     """The starts in `[start, end)` that can be booked, ascending.
 
     `busy` and `time_off` are each sorted by start, and must hold all that overlaps the range
-    widened by the buffers and the duration. `now` is in seconds since the epoch.
+    widened by the buffers and the duration. `now` is in seconds since the epoch. `closed` names
+    starts that other rules refuse (`full_periods`, `scarce_starts`).
     """
     first = max(start, _earliest_start(rules, now))
     last = min(end, _window_end(rules, hours.zone, now))
@@ -122,7 +134,10 @@ def free_slots(
     blocked = sorted((*busy, *time_off)) if time_off else busy
     grids = _grids(rules, hours, first, last)
     before, after = rules.buffer_before, rules.duration + rules.buffer_after
-    return _unblocked(grids, first, last, before, after, blocked)
+    slots = _unblocked(grids, first, last, before, after, blocked)
+    for _, intervals in closed:
+        slots = _outside(slots, intervals)
+    return slots
 
 
 def judge(
@@ -132,29 +147,102 @@ def judge(
     time_off: Sequence[Interval],
     now: float,
     start: Minute,
+    closed: Sequence[Closed] = (),
 ) -> Reason | None:
     """Why this start cannot be booked: the first reason in the order of `Reason`, or None.
 
-    `busy`, `time_off` and `now` are as for `free_slots`.
+    `busy`, `time_off`, `now` and `closed` are as for `free_slots`.
     """
     return (
-        _outside_booking_period(rules, hours.zone, now, start)
+        outside_booking_period(rules, hours.zone, now, start)
         or _outside_schedule(rules, hours, start)
         or _taken(rules, busy, time_off, start)
+        or next((why for why, intervals in closed if not _outside([start], intervals)), None)
     )
 
 
+def is_working_time(hours: WorkingHours, start: Minute, end: Minute) -> bool:
+    """Whether all of `[start, end)` is working time, wherever slots begin."""
+    covered = start
+    for day in range(local_ordinal(hours.zone, start), local_ordinal(hours.zone, end - 1) + 1):
+        local = local_day(hours.zone, day)
+        for opens, closes in hours.on(local.day):
+            if local.instant(opens) <= covered < local.instant(closes):
+                covered = local.instant(closes)
+    return covered >= end
+
+
+def full_periods(
+    zone: str, given: Iterable[Minute], *, per_day: int | None, per_week: int | None
+) -> list[Interval]:
+    """The local days and weeks (from Monday) in which nothing more may begin, as instants.
+
+    `given` are the starts of what a provider gives of the service already.
+    """
+    days = Counter(local_ordinal(zone, start) for start in given)
+    # Ordinal 1 was a Monday.
+    weeks: Counter[int] = Counter()
+    for day, count in days.items():
+        weeks[day - (day - 1) % _WEEK_DAYS] += count
+    full = [(day, day + 1) for day, count in days.items() if per_day and count >= per_day]
+    full += [(day, day + _WEEK_DAYS) for day, n in weeks.items() if per_week and n >= per_week]
+    return _merged(
+        (local_day(zone, first).instant(0), local_day(zone, end).instant(0)) for first, end in full
+    )
+
+
+def scarce_starts(
+    rules: SlotRules, taken: Sequence[Sequence[Interval]], quantity: int
+) -> list[Interval]:
+    """The starts at which fewer than `quantity` of these resources are free for the whole slot.
+
+    `taken` has each resource's busy times. A resource must be free all the while: that one is
+    free first and another one later does not help.
+    """
+    if len(taken) < quantity:
+        return [(-_NEVER[0], _NEVER[0])]
+    before, after = rules.buffer_before, rules.duration + rules.buffer_after
+    changes: Counter[Minute] = Counter()
+    for busy in taken:
+        # These starts overlap [begin, end) with their buffers.
+        for begin, end in _merged((begin - after + 1, end + before) for begin, end in busy):
+            changes[begin] += 1
+            changes[end] -= 1
+    scarce, blocked, since = [], 0, None
+    for moment in sorted(changes):
+        blocked += changes[moment]
+        is_scarce = len(taken) - blocked < quantity
+        if is_scarce and since is None:
+            since = moment
+        elif not is_scarce and since is not None:
+            scarce.append((since, moment))
+            since = None
+    return scarce
+
+
+def overlaps(busy: Iterable[Interval], start: Minute, end: Minute) -> bool:
+    return any(begin < end and start < until for begin, until in busy)
+
+
 def fresh_until(
-    rules: SlotRules, zones: Iterable[str], now: float, end: Minute, slots: Sequence[Minute]
+    rules: SlotRules,
+    zones: Iterable[str],
+    now: float,
+    end: Minute,
+    slots: Sequence[Minute],
+    expiries: Iterable[Minute] = (),
 ) -> Minute | None:
     """The moment before which the mere passing of time cannot change an answer; None: it never can.
 
     The answer is that of `free_slots` for a range up to `end`: one provider's, or several merged.
-    It may change when notice begins to withhold the earliest of the `slots` (sorted), and, where
-    the window closes before the range does, when a new local day begins in one of the providers'
-    `zones`. `now` is when it was computed, in seconds since the epoch; the moment is a `Minute`.
+    It may change when notice begins to withhold the earliest of the `slots` (sorted); where the
+    window closes before the range does, when a new local day begins in one of the providers'
+    `zones`; and when the first of the holds ends (`expiries`). `now` is when it was computed, in
+    seconds since the epoch; the moment is a `Minute`.
     """
-    moments = [slots[0] - rules.min_notice] if slots else []
+    moments = [*expiries]
+    if slots:
+        moments.append(slots[0] - rules.min_notice)
     if rules.window_days is not None:
         moments += [
             local_day(zone, _today(zone, now) + 1).instant(0)
@@ -175,9 +263,8 @@ def merge_providers(
     return [(slot, tuple(providers[slot])) for slot in sorted(providers)]
 
 
-def _outside_booking_period(
-    rules: SlotRules, zone: str, now: float, start: Minute
-) -> Reason | None:
+def outside_booking_period(rules: SlotRules, zone: str, now: float, start: Minute) -> Reason | None:
+    """Whether a start is past, or nearer or farther than the service allows."""
     if start < _ceil_minute(now):
         return Reason.PAST
     if start >= _window_end(rules, zone, now):
@@ -210,6 +297,27 @@ def _taken(
         if not _unblocked([only], only.start, only.stop, reach_before, reach_after, blocked):
             return reason
     return None
+
+
+def _outside(slots: list[Minute], closed: Sequence[Interval]) -> list[Minute]:
+    """The slots that lie in none of these intervals; both are sorted."""
+    kept: list[Minute] = []
+    position = 0
+    for start, end in closed:
+        upto = bisect_left(slots, start, lo=position)
+        kept += slots[position:upto]
+        position = bisect_left(slots, end, lo=upto)
+    return kept + slots[position:]
+
+
+def _merged(intervals: Iterable[Interval]) -> list[Interval]:
+    merged: list[Interval] = []
+    for start, end in sorted(intervals):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
 
 
 def _ceil_minute(now: float) -> Minute:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
+from app.availability.rules import Reason
 from app.core.schemas import Instant, Output
 
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 2), date(2199, 12, 30)
@@ -31,6 +32,38 @@ class Day(Output):
     slots: list[Slot]
 
 
+class DayCount(Output):
+    """How many slots a day has."""
+
+    date: date
+    slots: int = Field(examples=[12])
+
+
+class NextOut(Output):
+    """The first free times from now on."""
+
+    service_id: UUID
+    time_zone: str
+    duration_minutes: int
+    provider_ids: list[UUID]
+    slots: list[Slot]
+
+
+class ObstacleOut(Output):
+    """Why this provider cannot give the time."""
+
+    provider_id: UUID | None = Field(description="Null: nobody gives the service.")
+    reason: Reason
+    detail: str = Field(examples=["Another appointment, or its buffer, is in the way."])
+
+
+class ExplanationOut(Output):
+    """Whether a time can be booked, and why those who cannot give it cannot."""
+
+    available: bool
+    reasons: list[ObstacleOut]
+
+
 class AvailabilityOut(Output):
     """The free times of every day of the range; a day without any is there as well."""
 
@@ -43,6 +76,22 @@ class AvailabilityOut(Output):
 
 Moment = Annotated[date, AfterValidator(_supported), Field(examples=["2026-11-23"])] | Instant
 """A date (the whole day, in the answer's zone) or an instant."""
+
+
+DETAILS: dict[Reason, str] = {
+    Reason.PAST: "It is past.",
+    Reason.BEYOND_WINDOW: "It is farther ahead than can be booked.",
+    Reason.MIN_NOTICE: "It is too soon: the service asks for more notice.",
+    Reason.HOLIDAY: "It is a public holiday.",
+    Reason.OUTSIDE_WORKING_HOURS: "It is not, or not wholly, within working hours.",
+    Reason.NOT_ALIGNED: "No slot begins then.",
+    Reason.TIME_OFF: "The provider is away.",
+    Reason.BUSY: "It is taken.",
+    Reason.BUFFER: "The time needed before or after it is taken.",
+    Reason.LIMIT_REACHED: "No more of this service is given on that day or in that week.",
+    Reason.RESOURCE_BUSY: "A room or device that it needs is taken.",
+    Reason.NOT_OFFERED: "It is not offered like this.",
+}
 
 
 def minute(instant: datetime) -> int:

@@ -1,4 +1,4 @@
-"""Bookings."""
+"""Bookings, and the series they may be part of."""
 
 from datetime import datetime
 from typing import Any
@@ -11,12 +11,15 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     PrimaryKeyConstraint,
+    Uuid,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.bookings.rules import OCCUPYING, TRANSITIONS, Action, Status
+from app.bookings.series_models import BookingSeries
 from app.core.errors import InvalidTransition
 from app.core.ids import new_id
 from app.database import Base, Versioned
@@ -31,7 +34,11 @@ class Booking(Versioned, Base):
 
     It is kept twice: as instants, and as the wall time and zone that the people agreed on, so that
     a change of the time-zone database can be applied to what lies ahead. While its status occupies
-    the calendar it owns an allocation, which is always one of its own provider's.
+    the calendar it owns an allocation, which is always one of its own provider's: its own, with
+    the same id, or seats of a group session's. `provider_ids` are all who take part, the first
+    among them being `provider_id`, and `resource_ids` the rooms and devices.
+
+    It is a customer's, who has an account, or a guest's, who has the address and a manage token.
 
     `provider_id` comes first in the key, so that the table can be sharded by it.
     """
@@ -40,7 +47,11 @@ class Booking(Versioned, Base):
     __table_args__ = (
         PrimaryKeyConstraint("provider_id", "id"),
         ForeignKeyConstraint(
-            ["provider_id", "allocation_id"], ["allocations.subject_id", "allocations.id"]
+            ["provider_id", "allocation_id"],
+            ["allocations.subject_id", "allocations.id"],
+            # A move gives back the old time before it takes the new one.
+            deferrable=True,
+            initially="DEFERRED",
         ),
         Index(None, "id"),
         Index("uq_bookings_reference", "reference", unique=True),
@@ -49,6 +60,9 @@ class Booking(Versioned, Base):
         Index(None, "provider_id", "allocation_id"),
         Index(None, "service_id", "starts_at"),
         Index(None, "starts_at", "id"),
+        Index(None, "series_id", postgresql_where="series_id IS NOT NULL"),
+        Index(None, "guest_email", postgresql_where="guest_email IS NOT NULL"),
+        Index("uq_bookings_manage_digest", "manage_digest", unique=True),
         CheckConstraint(f"status IN ({_sql_list(frozenset(Status))})", name="status_known"),
         CheckConstraint(
             f"(status IN ({_sql_list(OCCUPYING)})) = (allocation_id IS NOT NULL)",
@@ -58,6 +72,11 @@ class Booking(Versioned, Base):
             "ends_at = starts_at + make_interval(mins => duration_minutes)", name="ends_at_exact"
         ),
         CheckConstraint("duration_minutes > 0 AND seats > 0", name="not_empty"),
+        CheckConstraint(
+            "(guest_name IS NULL) = (guest_email IS NULL)"
+            " AND NOT (guest_email IS NOT NULL AND customer_id IS NOT NULL)",
+            name="guest_or_customer",
+        ),
         CheckConstraint("(price_amount IS NULL) = (price_currency IS NULL)", name="price_complete"),
     )
 
@@ -66,6 +85,16 @@ class Booking(Versioned, Base):
     service_id: Mapped[UUID] = mapped_column(ForeignKey("services.id"))
     allocation_id: Mapped[UUID | None]
     customer_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    series_id: Mapped[UUID | None] = mapped_column(ForeignKey(BookingSeries.id))
+    location_id: Mapped[UUID | None] = mapped_column(ForeignKey("locations.id"))
+    provider_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()))
+    resource_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()), server_default="{}")
+    guest_name: Mapped[str | None]
+    guest_email: Mapped[str | None]
+    guest_phone: Mapped[str | None]
+    guest_time_zone: Mapped[str | None]
+    manage_digest: Mapped[bytes | None] = mapped_column(LargeBinary())
+    manage_salt: Mapped[bytes | None] = mapped_column(LargeBinary())
     reference: Mapped[str]
     status: Mapped[str]
     starts_at: Mapped[datetime]
@@ -75,10 +104,14 @@ class Booking(Versioned, Base):
     duration_minutes: Mapped[int] = mapped_column(Integer())
     seats: Mapped[int] = mapped_column(Integer(), server_default="1")
     notes: Mapped[str] = mapped_column(server_default="")
+    answers: Mapped[dict[str, Any]] = mapped_column(JSONB(), server_default="{}")
     price_amount: Mapped[int | None]
     price_currency: Mapped[str | None]
     policy: Mapped[dict[str, Any]] = mapped_column(JSONB())
     source: Mapped[str]
+    assigned: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    expires_at: Mapped[datetime | None]
+    reschedules: Mapped[int] = mapped_column(Integer(), server_default="0")
     sequence: Mapped[int] = mapped_column(Integer(), server_default="0")
     cancelled_by: Mapped[str | None]
     cancelled_reason: Mapped[str | None]

@@ -1,21 +1,27 @@
 """The SQL of bookings. Hot paths read rows, not entities."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     CTE,
+    TIMESTAMP,
+    ColumnElement,
     FromClause,
     Insert,
+    Integer,
     Select,
     Table,
+    Uuid,
+    and_,
     bindparam,
     case,
+    func,
     insert,
-    literal,
+    literal_column,
     or_,
     select,
     update,
@@ -23,9 +29,9 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.models import User
-from app.availability.models import Allocation
-from app.availability.service import TAKING_TIME
+from app.availability.service import Taking, takings
 from app.bookings.models import Booking
+from app.bookings.rules import OCCUPYING, RELEASED, Status
 from app.catalog.models import Service
 from app.core.events import EVENT_COLUMNS, Event
 from app.core.pagination import Keyset
@@ -34,6 +40,11 @@ from app.providers.models import Provider
 from app.schedules.service import raising_calendar_version
 
 BOOKINGS = Keyset(Booking.id, {"start": Booking.starts_at, "created_at": Booking.created_at})
+
+
+def _literals(statuses: Collection[Status]) -> list[ColumnElement[str]]:
+    """Statuses as part of a statement: lists of parameters are built anew each time."""
+    return [literal_column(f"'{status}'") for status in sorted(statuses)]
 
 
 def _view(bookings: FromClause) -> Select[Any]:
@@ -60,19 +71,50 @@ _BOOKINGS = _view(table(Booking))
 _BOOKING = _BOOKINGS.where(Booking.id == bindparam("booking_id"))
 
 
-def _row_if(condition: CTE, into: Table, prefix: str, columns: Collection[str]) -> Insert:
-    """Insert one row of parameters, named after the columns, if the condition has a row."""
+def row_if_taken(taken: CTE, into: Table, prefix: str, columns: Collection[str]) -> Insert:
+    """Insert one row of parameters, named after the columns, if all subjects could be taken."""
     row = select(*(bindparam(f"{prefix}{name}", type_=into.c[name].type) for name in columns))
-    return insert(into).from_select(list(columns), row.select_from(condition))
+    count = select(func.count()).select_from(taken).scalar_subquery()
+    wanted = bindparam("taken_subjects", type_=Integer())
+    return insert(into).from_select(list(columns), row.where(count == wanted))
 
 
-def _book() -> Select[Any]:
-    taken = TAKING_TIME.returning(Allocation.subject_id, Allocation.id).cte("taken")
+def _within_customers_limits() -> ColumnElement[bool]:
+    """Whether the customer may have one more of the service; nobody's limits are NULL."""
+    mine = select(func.count()).where(
+        Booking.customer_id == bindparam("limits_customer_id", type_=Uuid()),
+        Booking.service_id == bindparam("limits_service_id", type_=Uuid()),
+        Booking.id.is_distinct_from(bindparam("limits_without", type_=Uuid())),
+    )
+    now, begins, ends = (
+        bindparam(f"limits_{name}", type_=TIMESTAMP(timezone=True))
+        for name in ("now", "day_start", "day_end")
+    )
+    active = mine.where(
+        Booking.status.in_(_literals(OCCUPYING)), Booking.ends_at > now
+    ).scalar_subquery()
+    that_day = mine.where(
+        Booking.status.not_in(_literals(RELEASED)),
+        Booking.starts_at >= begins,
+        Booking.starts_at < ends,
+    ).scalar_subquery()
+    most_active, most_a_day = (
+        bindparam(f"limits_{name}", type_=Integer()) for name in ("active", "per_day")
+    )
+    return and_(
+        or_(most_active.is_(None), active < most_active),
+        or_(most_a_day.is_(None), that_day < most_a_day),
+    )
+
+
+def _book(taken: CTE, parts: Sequence[CTE]) -> Select[Any]:
     bookings = table(Booking)
-    booked = _row_if(taken, bookings, "booking_", NEW_BOOKING).returning(*bookings.c).cte("booked")
-    logged = _row_if(taken, table(Event), "event_", EVENT_COLUMNS).cte("logged")
+    booked = (
+        row_if_taken(taken, bookings, "booking_", NEW_BOOKING).returning(*bookings.c).cte("booked")
+    )
+    logged = row_if_taken(taken, table(Event), "event_", EVENT_COLUMNS).cte("logged")
     raised = raising_calendar_version(select(taken.c.subject_id)).cte("raised")
-    return _view(booked).add_cte(logged, raised)
+    return _view(booked).add_cte(*parts, logged, raised)
 
 
 NEW_BOOKING = (
@@ -81,6 +123,16 @@ NEW_BOOKING = (
     "service_id",
     "allocation_id",
     "customer_id",
+    "series_id",
+    "location_id",
+    "provider_ids",
+    "resource_ids",
+    "guest_name",
+    "guest_email",
+    "guest_phone",
+    "guest_time_zone",
+    "manage_digest",
+    "manage_salt",
     "reference",
     "status",
     "starts_at",
@@ -88,32 +140,71 @@ NEW_BOOKING = (
     "time_zone",
     "wall_start",
     "duration_minutes",
+    "seats",
     "notes",
+    "answers",
     "price_amount",
     "price_currency",
     "policy",
     "source",
+    "assigned",
+    "expires_at",
 )
-_BOOK = _book()  # built once: to build it takes longer than to run it
+# Built once: to build them takes longer than to run them.
+_BOOK = {how: _book(*taking) for how, taking in takings(_within_customers_limits()).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class CustomersLimits:
+    """How many bookings of a service a customer may have; `day` is the provider's local day.
+
+    `without` is a booking that does not count, since it is being moved.
+    """
+
+    customer_id: UUID | None = None
+    service_id: UUID | None = None
+    active: int | None = None
+    per_day: int | None = None
+    now: datetime | None = None
+    day_start: datetime | None = None
+    day_end: datetime | None = None
+    without: UUID | None = None
 
 
 async def book(
     session: AsyncSession,
     *,
-    taking: dict[str, Any],
+    taking: Taking,
     booking: dict[str, Any],
     event: dict[str, Any],
+    limits: CustomersLimits,
 ) -> AnyRow | None:
-    """Take the time, write the booking, its event and the calendar's next version: all or nothing.
+    """Take the time, write the booking, its event and the calendars' next versions.
 
-    One statement, one round trip. None: somebody else was faster.
+    One statement, one round trip. None: somebody else was faster, or the customer has enough; of
+    several subjects some may then have been taken.
     """
-    parameters = taking | _prefixed("booking_", booking) | _prefixed("event_", event)
-    row: AnyRow | None = (await session.execute(_BOOK, parameters)).one_or_none()
+    parameters = (
+        taking.parameters
+        | {"taken_subjects": taking.subjects}
+        | prefixed("booking_", booking)
+        | prefixed("event_", event)
+        | prefixed("limits_", asdict(limits))
+    )
+    row: AnyRow | None = (await session.execute(_BOOK[taking.how], parameters)).one_or_none()
     return row
 
 
-def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
+async def are_within(session: AsyncSession, limits: CustomersLimits) -> bool:
+    """Whether the customer may have one more."""
+    parameters = prefixed("limits_", asdict(limits))
+    allowed: bool = (
+        await session.execute(select(_within_customers_limits()), parameters)
+    ).scalar_one()
+    return allowed
+
+
+def prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
     return {f"{prefix}{name}": value for name, value in values.items()}
 
 
@@ -130,10 +221,6 @@ async def booking_for_update(session: AsyncSession, booking_id: UUID) -> Booking
         .with_for_update()
         .execution_options(populate_existing=True)
     )
-
-
-async def raise_calendar_version(session: AsyncSession, provider_id: UUID) -> None:
-    await session.execute(raising_calendar_version(select(literal(provider_id))))
 
 
 @dataclass(frozen=True, slots=True)

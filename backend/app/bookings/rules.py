@@ -25,6 +25,14 @@ OCCUPYING = frozenset({Status.PENDING, Status.CONFIRMED, Status.CHECKED_IN})
 """The statuses that keep their time taken."""
 
 
+RELEASED = frozenset({Status.DECLINED, Status.EXPIRED, Status.CANCELLED})
+"""The statuses of what did not take place, and counts for nobody."""
+
+
+PENDING_LIFETIME = timedelta(hours=48)
+"""How long a booking waits for approval, at most until it would begin."""
+
+
 class Action(StrEnum):
     CANCEL = "cancel"
 

@@ -23,9 +23,13 @@ class BookingCreate(Input):
     provider_id: UUID | None = Field(
         None, description="Default: one of those who are free then.", examples=[None]
     )
+    location_id: UUID | None = Field(
+        None, description="Where, if there is a choice.", examples=[None]
+    )
     duration_minutes: int | None = Field(
         None, ge=1, le=10_080, description="Default: the service's first.", examples=[30]
     )
+    seats: int = Field(1, ge=1, le=1000, description="Of a group session.")
     customer_id: UUID | None = Field(
         None, description="Whom it is for; staff only. Default: the caller.", examples=[None]
     )
@@ -59,6 +63,8 @@ class Policy(Output):
     """The service's rules as they were when it was booked."""
 
     cancel_until_minutes: int
+    reschedule_until_minutes: int = 0
+    max_reschedules: int | None = None
 
 
 class AllowedActionOut(Output):

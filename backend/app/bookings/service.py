@@ -10,13 +10,28 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
-from app.availability.errors import SlotTaken
-from app.availability.plan import PlannedProvider
-from app.availability.service import AvailabilityService, Opening, taking
+from app.availability.errors import SlotTaken, SlotUnavailable
+from app.availability.plan import Candidate
+from app.availability.rules import Reason
+from app.availability.service import (
+    AvailabilityService,
+    Opening,
+    Taking,
+    Wish,
+    local_day_around,
+    taking,
+)
 from app.bookings import repository
 from app.bookings.errors import PolicyReason, PolicyViolation
-from app.bookings.repository import Filter
-from app.bookings.rules import Status, allowed_actions, cancel_deadline, is_staff, may_see
+from app.bookings.repository import CustomersLimits, Filter
+from app.bookings.rules import (
+    PENDING_LIFETIME,
+    Status,
+    allowed_actions,
+    cancel_deadline,
+    is_staff,
+    may_see,
+)
 from app.bookings.schemas import (
     AllowedActionOut,
     BookingCreate,
@@ -47,26 +62,39 @@ class BookingService:
         self._clock = clock
 
     async def book(self, wanted: BookingCreate, principal: Principal) -> BookingOut:
-        """Book a time with the wished provider, or with the first of those who are free.
+        """Book a time with the wished provider, or with one whom the service's assignment picks.
 
         Two round trips: one for everything the decision needs, one that takes the time and writes
-        the booking, its event and the calendar's version. Each provider lost to a race adds one.
+        the booking, its event and the calendars' versions. Each candidate lost to a race adds one;
+        what one insert cannot decide adds two (see `AvailabilityService.opening`).
 
         Raises:
-            NotFound: no such service.
+            NotFound: no such service, or location.
             SlotUnavailable: the time cannot be booked, with the reason.
-            SlotTaken: somebody has it, or was faster.
+            SlotTaken, SlotHeld, NoSeatsLeft: somebody has it, or was faster.
             Forbidden, ValidationFailed: booking for another customer.
         """
         customer_id = _customer(wanted, principal)
-        opening = await self._availability.opening(
+        wish = Wish(
             wanted.service_id,
             wanted.start,
-            provider_id=wanted.provider_id,
-            duration_minutes=wanted.duration_minutes,
+            wanted.provider_id,
+            wanted.location_id,
+            wanted.duration_minutes,
+            wanted.seats,
         )
-        for provider in opening.providers:
-            row = await self._take(opening, provider, wanted, customer_id, principal)
+        opening = await self._availability.opening(wish)
+        plan = opening.plan
+        if plan.limits.bind_customer and customer_id is not None:
+            # Two bookings of one customer are counted one after the other.
+            opening = await self._availability.opening(wish, locking=[customer_id])
+        booking = {
+            "customer_id": customer_id,
+            "notes": wanted.notes,
+            "source": "customer" if customer_id == principal.user_id else "staff",
+        }
+        for candidate in opening.candidates:
+            row = await self._take(opening, candidate, booking, principal)
             if row is not None:
                 return _booking_out(row, principal, self._clock())
         raise SlotTaken
@@ -96,8 +124,7 @@ class BookingService:
             raise PolicyViolation(PolicyReason.CANCEL_DEADLINE_PASSED)
         await self._session.flush()
         if released is not None:
-            await self._availability.release(booking.provider_id, released)
-        await repository.raise_calendar_version(self._session, booking.provider_id)
+            await self._availability.release(booking.id, released)
         await record(
             self._session,
             "booking.cancelled",
@@ -136,35 +163,50 @@ class BookingService:
     async def _take(
         self,
         opening: Opening,
-        provider: PlannedProvider,
-        wanted: BookingCreate,
-        customer_id: UUID,
+        candidate: Candidate,
+        given: dict[str, Any],
         principal: Principal,
     ) -> AnyRow | None:
-        allocation_id, booking_id = new_id(), new_id()
-        booking = _new_booking(opening, provider) | {
+        """Book this candidate; None: somebody was faster."""
+        booking_id = new_id()
+        how = taking(opening, candidate, booking_id, session_id=new_id())
+        booking = new_booking(opening, candidate, self._clock()) | {
             "id": booking_id,
-            "allocation_id": allocation_id,
-            "customer_id": customer_id,
-            "notes": wanted.notes,
-            "source": "customer" if customer_id == principal.user_id else "staff",
+            "allocation_id": how.allocation_id,
+            **given,
         }
+        limits = customers_limits(opening, candidate, booking["customer_id"], self._clock())
         try:
-            return await repository.book(
+            row = await repository.book(
                 self._session,
-                taking=taking(opening, provider.id, allocation_id),
+                taking=how,
                 booking=booking,
                 event=event_values(
                     "booking.created",
                     subject_id=booking_id,
                     actor=principal.actor,
-                    after=_described(booking),
+                    after=described(booking),
                 ),
+                limits=limits,
             )
         except IntegrityError as error:
             if constraint_name(error) == "fk_bookings_customer_id_users":
                 raise ValidationFailed.at("#/customer_id", "no such account") from None
             raise
+        if row is None:
+            await self._explain_refusal(opening, how, limits)
+        return row
+
+    async def _explain_refusal(
+        self, opening: Opening, how: Taking, limits: CustomersLimits
+    ) -> None:
+        """Raise SlotUnavailable if the customer has enough; else undo what is half done."""
+        if opening.plan.limits.bind_customer and not await repository.are_within(
+            self._session, limits
+        ):
+            raise SlotUnavailable(Reason.LIMIT_REACHED)
+        if how.subjects > 1:
+            await self._availability.undo(how)
 
 
 def _customer(wanted: BookingCreate, principal: Principal) -> UUID:
@@ -175,35 +217,73 @@ def _customer(wanted: BookingCreate, principal: Principal) -> UUID:
     return wanted.customer_id
 
 
-def _new_booking(opening: Opening, provider: PlannedProvider) -> dict[str, Any]:
-    plan, zone = opening.plan, provider.hours.zone
+def new_booking(opening: Opening, candidate: Candidate, now: datetime) -> dict[str, Any]:
+    """The columns of a booking that an opening and a candidate decide; others are empty."""
+    plan, lead = opening.plan, candidate.lead
+    zone = lead.hours.zone
+    is_pending = plan.approval == "required"
     return {
-        "provider_id": provider.id,
+        "provider_id": lead.id,
+        "provider_ids": candidate.provider_ids,
+        "resource_ids": list(candidate.resource_ids),
+        "location_id": candidate.location_id,
         "service_id": plan.service_id,
+        "series_id": None,
         "reference": new_reference(),
-        "status": Status.CONFIRMED.value,
+        "status": (Status.PENDING if is_pending else Status.CONFIRMED).value,
+        # Nobody can confirm what has begun.
+        "expires_at": min(opening.start, now + PENDING_LIFETIME) if is_pending else None,
         "starts_at": opening.start,
         "ends_at": opening.end,
         "time_zone": zone,
         "wall_start": opening.start.astimezone(ZoneInfo(zone)).replace(tzinfo=None),
         "duration_minutes": opening.duration,
+        "seats": opening.seats,
         "price_amount": plan.price_amount,
         "price_currency": plan.price_currency,
-        "policy": {"cancel_until_minutes": plan.cancel_until_minutes},
+        "policy": dict(plan.policy),
+        "answers": {},
+        "assigned": None,
+        "guest_name": None,
+        "guest_email": None,
+        "guest_phone": None,
+        "guest_time_zone": None,
+        "manage_digest": None,
+        "manage_salt": None,
     }
 
 
-def _described(booking: dict[str, Any]) -> dict[str, Any]:
+def customers_limits(
+    opening: Opening, candidate: Candidate, customer_id: UUID | None, now: datetime
+) -> CustomersLimits:
+    """How many bookings the service lets this customer have; a guest has no number."""
+    limits = opening.plan.limits
+    if customer_id is None or not limits.bind_customer:
+        return CustomersLimits()
+    day_start, day_end = local_day_around(candidate.lead.hours.zone, opening.start)
+    return CustomersLimits(
+        customer_id,
+        opening.plan.service_id,
+        limits.per_customer_active,
+        limits.per_customer_per_day,
+        now,
+        day_start,
+        day_end,
+    )
+
+
+def described(booking: dict[str, Any]) -> dict[str, Any]:
     """A new booking for the log: ids and times, nothing personal."""
     return {
         "status": booking["status"],
         "reference": booking["reference"],
         "service_id": str(booking["service_id"]),
         "provider_id": str(booking["provider_id"]),
-        "customer_id": str(booking["customer_id"]),
+        "customer_id": str(booking["customer_id"]) if booking["customer_id"] else None,
         "start": booking["starts_at"].astimezone(UTC).isoformat(),
         "end": booking["ends_at"].astimezone(UTC).isoformat(),
         "time_zone": booking["time_zone"],
+        "seats": booking["seats"],
     }
 
 

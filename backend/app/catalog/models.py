@@ -1,9 +1,10 @@
-"""The offer: services and the places where they are given."""
+"""The offer: services, the places where they are given, and the things they need."""
 
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, Integer
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Uuid
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
@@ -25,6 +26,19 @@ class Service(Versioned, Base):
         CheckConstraint("min_notice_minutes >= 0", name="min_notice_not_negative"),
         CheckConstraint("booking_window_days >= 0", name="booking_window_not_negative"),
         CheckConstraint("cancel_until_minutes >= 0", name="cancel_until_not_negative"),
+        CheckConstraint("reschedule_until_minutes >= 0", name="reschedule_until_not_negative"),
+        CheckConstraint("max_reschedules >= 0", name="max_reschedules_not_negative"),
+        CheckConstraint("capacity > 0", name="capacity_positive"),
+        CheckConstraint("approval IN ('automatic', 'required')", name="approval_known"),
+        CheckConstraint(
+            "assignment IN ('any', 'round_robin', 'least_busy', 'collective')",
+            name="assignment_known",
+        ),
+        CheckConstraint(
+            "limit_per_day > 0 AND limit_per_week > 0"
+            " AND limit_per_customer_per_day > 0 AND limit_per_customer_active > 0",
+            name="limits_positive",
+        ),
         CheckConstraint(
             "price_amount >= 0 AND (price_amount IS NULL) = (price_currency IS NULL)",
             name="price_complete",
@@ -42,6 +56,21 @@ class Service(Versioned, Base):
     min_notice_minutes: Mapped[int] = mapped_column(Integer(), server_default="0")
     booking_window_days: Mapped[int | None] = mapped_column(Integer())
     cancel_until_minutes: Mapped[int] = mapped_column(Integer(), server_default="0")
+    reschedule_until_minutes: Mapped[int] = mapped_column(Integer(), server_default="0")
+    max_reschedules: Mapped[int | None] = mapped_column(Integer())
+    capacity: Mapped[int] = mapped_column(Integer(), server_default="1")
+    approval: Mapped[str] = mapped_column(server_default="automatic")
+    assignment: Mapped[str] = mapped_column(server_default="any")
+    allow_guests: Mapped[bool] = mapped_column(server_default="false")
+    limit_per_day: Mapped[int | None] = mapped_column(Integer())
+    limit_per_week: Mapped[int | None] = mapped_column(Integer())
+    limit_per_customer_per_day: Mapped[int | None] = mapped_column(Integer())
+    limit_per_customer_active: Mapped[int | None] = mapped_column(Integer())
+    questions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB(), server_default="[]")
+    location_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()), server_default="{}")
+    resource_requirements: Mapped[list[dict[str, Any]]] = mapped_column(
+        JSONB(), server_default="[]"
+    )
     price_amount: Mapped[int | None]
     price_currency: Mapped[str | None]
     is_active: Mapped[bool] = mapped_column(server_default="true")
@@ -56,3 +85,19 @@ class Location(Versioned, Base):
     name: Mapped[str]
     address: Mapped[str] = mapped_column(server_default="")
     time_zone: Mapped[str]
+
+
+class Resource(Versioned, Base):
+    """A room or a device that a service needs, held together with the provider.
+
+    Its calendar is in `allocations`, like a provider's; its `kind` is what services ask for.
+    """
+
+    __tablename__ = "resources"
+    __table_args__ = (Index(None, "kind"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str]
+    kind: Mapped[str]
+    location_id: Mapped[UUID | None] = mapped_column(ForeignKey("locations.id"))
+    is_active: Mapped[bool] = mapped_column(server_default="true")

@@ -20,6 +20,7 @@ from app.catalog.schemas import (
 from app.core.errors import (
     AlreadyExists,
     Forbidden,
+    InUse,
     NotFound,
     Unauthenticated,
     ValidationFailed,
@@ -108,6 +109,22 @@ async def update_service(
     return changed
 
 
+@services.delete(
+    "/{service_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    operation_id="services_delete",
+    summary="Delete a service that was never booked",
+    description="One that was booked can be made inactive instead, which keeps its history.",
+    responses=problems(
+        Unauthenticated, Forbidden, NotFound, InUse, VersionMismatch, ValidationFailed
+    ),
+)
+async def delete_service(
+    service_id: UUID, principal: ServicesWriter, catalog: Catalog, seen: Precondition
+) -> None:
+    await catalog.withdraw_service(service_id, seen, principal)
+
+
 @locations.get(
     "",
     operation_id="locations_list",
@@ -167,3 +184,18 @@ async def update_location(
     changed = await catalog.change_location(location_id, patch, seen, principal)
     response.headers["ETag"] = etag(changed.version)
     return changed
+
+
+@locations.delete(
+    "/{location_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    operation_id="locations_delete",
+    summary="Delete a location that nothing refers to",
+    responses=problems(
+        Unauthenticated, Forbidden, NotFound, InUse, VersionMismatch, ValidationFailed
+    ),
+)
+async def delete_location(
+    location_id: UUID, principal: LocationsWriter, catalog: Catalog, seen: Precondition
+) -> None:
+    await catalog.close_location(location_id, seen, principal)

@@ -9,13 +9,13 @@ import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Query
 from pydantic import BaseModel, Field
-from sqlalchemy import Select, tuple_
+from sqlalchemy import ColumnElement, Select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -57,7 +57,7 @@ class Keyset:
     """How one resource may be sorted: names that clients use, and the columns behind them."""
 
     id: InstrumentedAttribute[UUID]
-    columns: Mapping[str, InstrumentedAttribute[Any]]
+    columns: Mapping[str, InstrumentedAttribute[Any] | ColumnElement[Any]]
 
     async def page(
         self,
@@ -95,7 +95,7 @@ class Keyset:
         return Page(items=[build(row) for row in shown], next_cursor=cursor)
 
     def _decode(
-        self, cursor: str, sort: str, column: InstrumentedAttribute[Any]
+        self, cursor: str, sort: str, column: InstrumentedAttribute[Any] | ColumnElement[Any]
     ) -> tuple[object, UUID]:
         try:
             padded = cursor + "=" * (-len(cursor) % 4)
@@ -114,6 +114,8 @@ def _typed(value: object, kind: type) -> object:
         if instant.tzinfo is None:
             raise ValueError
         return instant
+    if kind is date and isinstance(value, str):
+        return date.fromisoformat(value)
     if kind is str and isinstance(value, str) and "\0" not in value:
         value.encode()
         return value
@@ -125,7 +127,7 @@ def _typed(value: object, kind: type) -> object:
 def _encode(sort: str, row: Mapping[Any, Any]) -> str:
     value = row["_sort_key"]
     text = json.dumps(
-        [sort, value.isoformat() if isinstance(value, datetime) else value, str(row["_sort_id"])],
+        [sort, value.isoformat() if isinstance(value, date) else value, str(row["_sort_id"])],
         separators=(",", ":"),
         ensure_ascii=False,
     )

@@ -20,6 +20,10 @@ from app.database import Database
 SERIALIZATION_FAILURE = "40001"
 DEADLOCK_DETECTED = "40P01"
 UNIQUE_VIOLATION = "23505"
+FOREIGN_KEY_VIOLATION = "23503"
+_RACES = frozenset(
+    {SERIALIZATION_FAILURE, DEADLOCK_DETECTED, UNIQUE_VIOLATION, FOREIGN_KEY_VIOLATION}
+)
 
 
 class TransactionConflict(Exception):
@@ -30,10 +34,11 @@ def should_retry(exc: BaseException) -> bool:
     """Whether a transaction that ended with `exc` may succeed when run again as a whole.
 
     A unique violation that no service foresaw is a race too: run again, the request sees the row.
+    So is a reference to what is not there: it was deleted meanwhile, and is not found again.
     """
     if isinstance(exc, TransactionConflict | StaleDataError):
         return True
-    return sqlstate(exc) in {SERIALIZATION_FAILURE, DEADLOCK_DETECTED, UNIQUE_VIOLATION}
+    return sqlstate(exc) in _RACES
 
 
 def sqlstate(exc: BaseException) -> str | None:

@@ -1,8 +1,9 @@
 """The people (or rooms with a person's name) who give services."""
 
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Integer, Uuid
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Integer, Uuid, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
@@ -25,7 +26,10 @@ class Provider(Versioned, Base):
 
 
 class ServiceProvider(Base):
-    """Who gives a service. `weight` and `priority` guide the choice among several."""
+    """Who gives a service. `weight` and `priority` guide the choice among several.
+
+    `since` is when they joined: in turns, a newcomer owes nothing for the time before.
+    """
 
     __tablename__ = "service_providers"
     __table_args__ = (
@@ -41,3 +45,4 @@ class ServiceProvider(Base):
     )
     weight: Mapped[int] = mapped_column(Integer(), server_default="1")
     priority: Mapped[int] = mapped_column(Integer(), server_default="0")
+    since: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,5 +1,6 @@
 """The SQL of providers."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import Select, delete, insert, select
@@ -22,6 +23,12 @@ def providers(*, is_active: bool, service_id: UUID | None) -> Select[Provider]:
             ServiceProvider, ServiceProvider.provider_id == Provider.id
         ).where(ServiceProvider.service_id == service_id)
     return statement
+
+
+async def services_of(session: AsyncSession, provider_id: UUID) -> Sequence[UUID]:
+    """The services that this provider gives."""
+    given = select(ServiceProvider.service_id).where(ServiceProvider.provider_id == provider_id)
+    return (await session.scalars(given)).all()
 
 
 async def of_user(session: AsyncSession, user_id: UUID) -> UUID | None:

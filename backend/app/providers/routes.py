@@ -11,6 +11,7 @@ from app.auth.principal import Principal
 from app.core.errors import (
     AlreadyExists,
     Forbidden,
+    InUse,
     NotFound,
     Unauthenticated,
     ValidationFailed,
@@ -107,6 +108,22 @@ async def update_provider(
     changed = await service.change(provider_id, patch, seen, principal)
     response.headers["ETag"] = etag(changed.version)
     return changed
+
+
+@providers.delete(
+    "/{provider_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    operation_id="providers_delete",
+    summary="Delete a provider who was never booked",
+    description="One who was booked can be made inactive instead, which keeps the history.",
+    responses=problems(
+        Unauthenticated, Forbidden, NotFound, InUse, VersionMismatch, ValidationFailed
+    ),
+)
+async def delete_provider(
+    provider_id: UUID, principal: ProvidersWriter, service: Providers, seen: Precondition
+) -> None:
+    await service.remove(provider_id, seen, principal)
 
 
 @assignments.get(

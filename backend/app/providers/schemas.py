@@ -1,18 +1,14 @@
 """What clients send and get about providers."""
 
 from datetime import datetime
-from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
+from app.catalog.schemas import LocationIds
 from app.core.schemas import UNCHANGED, Input, Line, Output, Paragraphs, Version, Zone, example
 
 _EXAMPLE_ID = "0199f0c0-0000-7000-8000-000000000001"
-
-LocationIds = Annotated[
-    list[UUID], AfterValidator(lambda ids: list(dict.fromkeys(ids))), Field(max_length=100)
-]
 
 
 class ProviderCreate(Input):

@@ -8,13 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
 from app.catalog.service import CatalogService
-from app.core.errors import AlreadyExists, Forbidden, NotFound, ValidationFailed
+from app.core.errors import AlreadyExists, Forbidden, InUse, NotFound, ValidationFailed
 from app.core.events import record, record_change
 from app.core.pagination import Page, PageRequest
 from app.core.preconditions import IfMatch
 from app.core.schemas import patched
-from app.core.unit_of_work import constraint_name
+from app.core.unit_of_work import FOREIGN_KEY_VIOLATION, constraint_name, sqlstate
 from app.providers import repository
+from app.providers.commitments import Commitments
 from app.providers.models import Provider
 from app.providers.schemas import (
     Assignment,
@@ -27,9 +28,12 @@ from app.providers.schemas import (
 
 
 class ProviderService:
-    def __init__(self, session: AsyncSession, catalog: CatalogService) -> None:
+    def __init__(
+        self, session: AsyncSession, catalog: CatalogService, commitments: Commitments
+    ) -> None:
         self._session = session
         self._catalog = catalog
+        self._commitments = commitments
 
     async def register(self, new: ProviderCreate, principal: Principal) -> ProviderOut:
         """Create a provider.
@@ -73,6 +77,38 @@ class ProviderService:
             after=out.model_dump(mode="json"),
         )
         return out
+
+    async def remove(self, provider_id: UUID, seen: IfMatch, principal: Principal) -> None:
+        """Delete a provider who was never booked, with schedule and time off.
+
+        The services that they gave get their next versions.
+
+        Raises:
+            NotFound, VersionMismatch.
+            InUse: they were booked, are held or waited for; they can be made inactive instead.
+        """
+        provider = await self._provider(provider_id)
+        seen.check(provider.version)
+        in_use = "Bookings refer to this provider; make it inactive instead."
+        if await self._commitments.need_provider(self._session, provider_id):
+            raise InUse(in_use)
+        before = ProviderOut.model_validate(provider).model_dump(mode="json")
+        await self._catalog.touch_services(await repository.services_of(self._session, provider_id))
+        await self._session.delete(provider)
+        try:
+            await self._session.flush()
+        except IntegrityError as error:
+            if sqlstate(error) == FOREIGN_KEY_VIOLATION:
+                raise InUse(in_use) from None
+            raise
+        await self._commitments.provider_removed(self._session, provider_id)
+        await record(
+            self._session,
+            "provider.deleted",
+            subject_id=provider_id,
+            actor=principal.actor,
+            before=before,
+        )
 
     async def show(self, provider_id: UUID, principal: Principal | None) -> ProviderOut:
         """A provider; one that is not active exists only for those who may change it."""

@@ -2,19 +2,30 @@
 
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request
 
 from app.core.unit_of_work import ReadSession, Session
 from app.providers.dependencies import Providers, ProvidersReader
+from app.schedules.commitments import Commitments
 from app.schedules.service import ScheduleService
 
 
-async def schedules(session: Session, providers: Providers) -> ScheduleService:
-    return ScheduleService(session, providers)
+async def commitments(request: Request) -> Commitments:
+    found: Commitments = request.app.state.commitments
+    return found
 
 
-async def schedules_reader(session: ReadSession, providers: ProvidersReader) -> ScheduleService:
-    return ScheduleService(session, providers)
+Promised = Annotated[Commitments, Depends(commitments)]
+
+
+async def schedules(session: Session, providers: Providers, promised: Promised) -> ScheduleService:
+    return ScheduleService(session, providers, promised)
+
+
+async def schedules_reader(
+    session: ReadSession, providers: ProvidersReader, promised: Promised
+) -> ScheduleService:
+    return ScheduleService(session, providers, promised)
 
 
 Schedules = Annotated[ScheduleService, Depends(schedules)]

@@ -1,6 +1,6 @@
 """When providers work, and the version of each calendar."""
 
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, func
@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base, Versioned
-from app.schedules.rules import WeekMinutes
+from app.schedules.rules import DayMinutes, WeekMinutes
 
 
 class Schedule(Versioned, Base):
@@ -26,6 +26,21 @@ class Schedule(Versioned, Base):
     time_zone: Mapped[str]
     weekly: Mapped[WeekMinutes] = mapped_column(JSONB())
     holiday_calendar: Mapped[str | None]
+
+
+class Override(Versioned, Base):
+    """The hours of one date, in wall time of the schedule's zone; they replace that day's.
+
+    `intervals` are as a day of `Schedule.weekly`; none: closed.
+    """
+
+    __tablename__ = "schedule_overrides"
+
+    provider_id: Mapped[UUID] = mapped_column(
+        ForeignKey("providers.id", ondelete="CASCADE"), primary_key=True
+    )
+    day: Mapped[date] = mapped_column(primary_key=True)
+    intervals: Mapped[DayMinutes] = mapped_column(JSONB())
 
 
 class Calendar(Base):

@@ -16,7 +16,7 @@ from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
 from app.core.routing import ApiRoute
 from app.schedules.dependencies import Schedules, SchedulesReader
-from app.schedules.schemas import ScheduleIn, ScheduleOut
+from app.schedules.schemas import ScheduleChanged, ScheduleIn, ScheduleOut
 
 router = APIRouter(prefix="/providers", tags=["schedules"], route_class=ApiRoute)
 
@@ -39,6 +39,7 @@ async def get_schedule(
     "/{provider_id}/schedule",
     operation_id="schedules_put",
     summary="Set weekly hours",
+    description="Bookings stay as they are; the answer lists those that are now outside hours.",
     responses=problems(Unauthenticated, Forbidden, NotFound, VersionMismatch, ValidationFailed),
 )
 async def put_schedule(
@@ -48,7 +49,7 @@ async def put_schedule(
     schedules: Schedules,
     seen: Precondition,
     response: Response,
-) -> ScheduleOut:
+) -> ScheduleChanged:
     current = await schedules.replace(provider_id, schedule, seen, principal)
     response.headers["ETag"] = etag(current.version)
     return current

@@ -1,13 +1,15 @@
 """What clients send and get about working hours."""
 
-from datetime import datetime
+import datetime as dt
+from collections.abc import Sequence
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from app.core.schemas import Input, Output, Version, Zone, example
-from app.schedules.rules import DayHours, Weekday
+from app.schedules import holidays
+from app.schedules.rules import DayHours, WallTimes, Weekday
 
 # Not `\d`, which is every digit of Unicode.
 _TIME = r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]$"
@@ -33,17 +35,41 @@ class WorkingInterval(Input):
         return self
 
 
+DayIntervals = Annotated[list[WorkingInterval], Field(max_length=48)]
+
+
+def in_words(hours: WallTimes) -> list[WorkingInterval]:
+    return [WorkingInterval(start=start, end=end) for start, end in hours]
+
+
+def wall_times(intervals: Sequence[WorkingInterval]) -> WallTimes:
+    return [(interval.start, interval.end) for interval in intervals]
+
+
 class WeekdayHours(Input):
     weekday: Weekday
-    intervals: list[WorkingInterval] = Field(max_length=48)
+    intervals: DayIntervals
 
     @classmethod
     def of(cls, day: DayHours) -> Self:
         weekday, hours = day
-        return cls(weekday=weekday, intervals=[WorkingInterval(start=s, end=e) for s, e in hours])
+        return cls(weekday=weekday, intervals=in_words(hours))
 
     def hours(self) -> DayHours:
-        return self.weekday, [(interval.start, interval.end) for interval in self.intervals]
+        return self.weekday, wall_times(self.intervals)
+
+
+def _known_calendar(code: str) -> str:
+    if not holidays.is_known(code):
+        raise ValueError("not a country, or part of one, whose holidays are known")
+    return code
+
+
+HolidayCalendar = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$"),
+    AfterValidator(_known_calendar),
+]
 
 
 class ScheduleIn(Input):
@@ -52,10 +78,19 @@ class ScheduleIn(Input):
     model_config = example(
         time_zone="Europe/Paris",
         weekly=[{"weekday": "monday", "intervals": [{"start": "09:00", "end": "17:00"}]}],
+        holiday_calendar="FR",
     )
 
     time_zone: Zone
     weekly: list[WeekdayHours] = Field(max_length=7)
+    holiday_calendar: HolidayCalendar | None = Field(
+        None,
+        description=(
+            "Closed on the public holidays of a country (`FR`) or a part of one (`DE-BY`), "
+            "in ISO 3166; null: open on them."
+        ),
+        examples=["FR"],
+    )
 
     @model_validator(mode="after")
     def _each_day_once(self) -> Self:
@@ -68,5 +103,49 @@ class ScheduleOut(Output):
     provider_id: UUID
     time_zone: str
     weekly: list[WeekdayHours]
+    holiday_calendar: str | None
     version: Version
-    updated_at: datetime
+    updated_at: dt.datetime
+
+
+class BookingOutside(Output):
+    """A booking that stays as it is although its provider does not work then."""
+
+    id: UUID
+    reference: str
+    start: dt.datetime = Field(examples=["2026-11-23T09:00:00+01:00"])
+    end: dt.datetime = Field(examples=["2026-11-23T09:30:00+01:00"])
+
+
+BookingsOutside = Annotated[
+    list[BookingOutside],
+    Field(description="Bookings ahead that stay as they are, though the hours leave them outside."),
+]
+
+
+class ScheduleChanged(ScheduleOut):
+    bookings_outside: BookingsOutside
+
+
+class OverrideIn(Input):
+    """The hours of one date; they replace that weekday's, and a holiday."""
+
+    model_config = example(intervals=[{"start": "10:00", "end": "14:00"}])
+
+    intervals: DayIntervals = Field(description="Empty: closed.")
+
+
+class OverrideOut(Output):
+    date: dt.date
+    intervals: list[WorkingInterval]
+    version: Version
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class OverrideChanged(OverrideOut):
+    bookings_outside: BookingsOutside
+
+
+class OverrideRemoved(Output):
+    bookings_outside: BookingsOutside

@@ -94,7 +94,11 @@ async def test_a_booking_says_all_that_was_agreed(
         },
         "notes": "First",
         "price": {"amount": 4500, "currency": "EUR"},
-        "policy": {"cancel_until_minutes": 120},
+        "policy": {
+            "cancel_until_minutes": 120,
+            "reschedule_until_minutes": 0,
+            "max_reschedules": None,
+        },
         "source": "customer",
         "sequence": 0,
         "version": 1,

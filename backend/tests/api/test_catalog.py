@@ -13,6 +13,8 @@ SERVICE = {"name": "First consultation", "durations_minutes": [30]}
 LOCATION = {"name": "Clinic Paris", "time_zone": "Europe/Paris"}
 BODIES = {"/services": SERVICE, "/locations": LOCATION}
 
+NO_LIMITS = dict.fromkeys(("per_day", "per_week", "per_customer_per_day", "per_customer_active"))
+
 both = pytest.mark.parametrize("path", BODIES)
 
 
@@ -48,8 +50,18 @@ async def test_a_service_has_sensible_defaults(admin: Caller, client: httpx.Asyn
         "slot_interval_minutes": None,
         "min_notice_minutes": 0,
         "booking_window_days": None,
-        "cancel_until_minutes": 0,
+        "capacity": 1,
         "price": None,
+        "approval": "automatic",
+        "assignment": "any",
+        "allow_guests": False,
+        "cancel_until_minutes": 0,
+        "reschedule_until_minutes": 0,
+        "max_reschedules": None,
+        "limits": NO_LIMITS,
+        "questions": [],
+        "location_ids": [],
+        "resource_requirements": [],
         "is_active": True,
         "version": 1,
     }

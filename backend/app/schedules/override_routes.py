@@ -1,0 +1,90 @@
+"""`/providers/{id}/overrides`, the hours of single days: public to read, to change as schedules."""
+
+import datetime as dt
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Response
+
+from app.auth.dependencies import CurrentPrincipal, MaybePrincipal
+from app.core.errors import (
+    Forbidden,
+    NotFound,
+    Unauthenticated,
+    ValidationFailed,
+    VersionMismatch,
+)
+from app.core.pagination import Page, Paging
+from app.core.preconditions import Precondition, etag
+from app.core.problems import problems
+from app.core.routing import ApiRoute
+from app.schedules.dependencies import Schedules, SchedulesReader
+from app.schedules.schemas import OverrideChanged, OverrideIn, OverrideOut, OverrideRemoved
+
+router = APIRouter(
+    prefix="/providers/{provider_id}/overrides", tags=["schedules"], route_class=ApiRoute
+)
+
+Day = Annotated[dt.date, Path(description="In the schedule's zone.")]
+
+
+@router.get(
+    "",
+    operation_id="overrides_list",
+    summary="List the days with hours of their own",
+    responses=problems(NotFound, ValidationFailed),
+)
+async def list_overrides(
+    provider_id: UUID,
+    schedules: SchedulesReader,
+    page: Paging,
+    principal: MaybePrincipal,
+    *,
+    start: Annotated[dt.date | None, Query(description="The first day.")] = None,
+    end: Annotated[dt.date | None, Query(description="The last day.")] = None,
+    sort: Annotated[str, Query(description="`date`; `-` before it: descending.")] = "date",
+) -> Page[OverrideOut]:
+    return await schedules.list_overrides(
+        provider_id, page, sort=sort, start=start, end=end, principal=principal
+    )
+
+
+@router.put(
+    "/{date}",
+    operation_id="overrides_put",
+    summary="Set the hours of one day",
+    description=(
+        "They replace the weekday's, and a holiday; no interval: closed. "
+        "Bookings stay as they are; the answer lists those that are now outside hours."
+    ),
+    responses=problems(Unauthenticated, Forbidden, NotFound, VersionMismatch, ValidationFailed),
+)
+async def put_override(
+    provider_id: UUID,
+    date: Day,
+    override: OverrideIn,
+    principal: CurrentPrincipal,
+    schedules: Schedules,
+    seen: Precondition,
+    response: Response,
+) -> OverrideChanged:
+    current = await schedules.override(provider_id, date, override, seen, principal)
+    response.headers["ETag"] = etag(current.version)
+    return current
+
+
+@router.delete(
+    "/{date}",
+    operation_id="overrides_delete",
+    summary="Let a day have its weekday's hours again",
+    description="The answer lists the bookings that are now outside hours.",
+    responses=problems(Unauthenticated, Forbidden, NotFound, VersionMismatch, ValidationFailed),
+)
+async def delete_override(
+    provider_id: UUID,
+    date: Day,
+    principal: CurrentPrincipal,
+    schedules: Schedules,
+    seen: Precondition,
+) -> OverrideRemoved:
+    return await schedules.remove_override(provider_id, date, seen, principal)
