@@ -4,12 +4,14 @@ One request is one transaction (`core/unit_of_work.py`). Writers get a session o
 readers get one in autocommit, which saves the BEGIN and COMMIT round trips.
 """
 
+import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date, datetime
 from typing import Any, TypeAlias, cast
 
+import asyncpg
 from sqlalchemy import URL, BigInteger, Date, MetaData, Row, Table, Text, Uuid, func
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.ext.asyncio import (
@@ -36,6 +38,15 @@ NAMING_CONVENTION = {
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_SECONDS = 10
 LOCK_TIMEOUT_SECONDS = 5
+
+SERVER_SETTINGS = {
+    "application_name": "oneslot",
+    "timezone": "UTC",
+    "jit": "off",
+    "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
+    "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
+    "idle_in_transaction_session_timeout": "60s",
+}
 
 
 class Base(DeclarativeBase):
@@ -92,23 +103,53 @@ def create_engine(url: URL, *, pool_size: int = 10, max_overflow: int = 10) -> A
         connect_args={
             "timeout": CONNECT_TIMEOUT_SECONDS,
             "command_timeout": STATEMENT_TIMEOUT_SECONDS + 1,
-            "server_settings": {
-                "application_name": "oneslot",
-                "timezone": "UTC",
-                "jit": "off",
-                "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
-                "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
-                "idle_in_transaction_session_timeout": "60s",
-            },
+            "server_settings": SERVER_SETTINGS,
         },
     )
 
 
+def create_readers(settings: Settings) -> "asyncpg.Pool[asyncpg.Record]":
+    """Connections for single reads, without SQLAlchemy (`core/prepared.py`).
+
+    None is opened before it is needed. They give up as the engine's do, and leave nothing behind
+    that would have to be reset.
+    """
+    return asyncpg.create_pool(
+        host=settings.POSTGRES_SERVER,
+        port=settings.POSTGRES_PORT,
+        user=settings.POSTGRES_USER,
+        password=settings.POSTGRES_PASSWORD.get_secret_value() or None,
+        database=settings.POSTGRES_DB,
+        min_size=0,
+        max_size=settings.POSTGRES_POOL_SIZE,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=STATEMENT_TIMEOUT_SECONDS + 1,
+        server_settings=SERVER_SETTINGS | {"default_transaction_read_only": "on"},
+        init=_read_json,
+        reset=_reset_nothing,
+    )
+
+
+async def _read_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda text: b"\x01" + text.encode(),
+        decoder=lambda data: json.loads(data[1:]),
+    )
+
+
+async def _reset_nothing(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """A read that is over has left no state; to ask Postgres to forget it costs a round trip."""
+
+
 class Database:
-    """An engine and the two kinds of sessions made from it."""
+    """An engine, the two kinds of sessions made from it, and a pool for hot reads."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        self._readers_pool: asyncpg.Pool | None = None
         self._writers = async_sessionmaker(engine, expire_on_commit=False)
         self._readers = async_sessionmaker(
             engine.execution_options(isolation_level="AUTOCOMMIT"),
@@ -139,5 +180,17 @@ class Database:
         async with self._readers() as session:
             yield session
 
+    async def open_readers(self, settings: Settings) -> None:
+        """Make the pool for hot reads; it connects when it is first used."""
+        self._readers_pool = await create_readers(settings)
+
+    @property
+    def readers(self) -> "asyncpg.Pool[asyncpg.Record]":
+        if self._readers_pool is None:
+            raise RuntimeError("open_readers was not called")
+        return self._readers_pool
+
     async def dispose(self) -> None:
         await self.engine.dispose()
+        if self._readers_pool is not None:
+            self._readers_pool.terminate()

@@ -107,6 +107,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open what the requests share, and close it when the last one has been answered."""
     state, settings = app.state, app.state.settings
     state.database = Database.from_settings(settings)
+    await state.database.open_readers(settings)
     state.redis = create_redis(settings)
     state.rate_limiter = RateLimiter.from_settings(settings)
     state.password_hasher = PasswordHasher(rounds=settings.BCRYPT_ROUNDS)

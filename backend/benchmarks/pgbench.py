@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -137,6 +137,8 @@ class _Template:
                 return self._id(value)
             case datetime():
                 return self._instant(value)
+            case date():
+                return f"DATE '{value}'"
             case Range():
                 return f"tstzrange({self._instant(value.lower)}, {self._instant(value.upper)})"
             case int() | float():

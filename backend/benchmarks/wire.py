@@ -1,18 +1,19 @@
 """What the application says to Postgres for one request: to count round trips, and to say it again.
 
 The application runs in this process for a moment. SQLAlchemy reports the statements it executes,
-each of which is one round trip (once a connection has prepared it), and asyncpg reports the rest:
-BEGIN and COMMIT.
+and those that pass it by are listened to; each is one round trip (once a connection has prepared
+it). asyncpg reports the rest: BEGIN and COMMIT.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple
 
 import httpx
 from sqlalchemy import Engine, event
 
 from app.config import Settings
+from app.core.prepared import Prepared
 from app.main import create_app
 
 
@@ -56,11 +57,18 @@ async def tapped_application(environment: Mapping[str, str]) -> AsyncIterator[Wi
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             tap = Wiretap(client)
 
-            _listen(app.state.database.engine.sync_engine, tap)
-            yield tap
+            with _listening(app.state.database.engine.sync_engine, tap):
+                yield tap
 
 
-def _listen(engine: Engine, tap: Wiretap) -> None:
+@contextmanager
+def _listening(engine: Engine, tap: Wiretap) -> Iterator[None]:
+    run = Prepared.all
+
+    async def run_heard(self: Prepared, where: Any, parameters: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        tap.hear(self.text, self.arguments(parameters))
+        return await run(self, where, parameters)
+
     @event.listens_for(engine, "before_cursor_execute")
     def executed(*details: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
         _, _, sql, arguments, *_ = details
@@ -68,4 +76,14 @@ def _listen(engine: Engine, tap: Wiretap) -> None:
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlchemy's
-        connection.driver_connection.add_query_logger(lambda logged: tap.hear(logged.query))
+        def logged(query: Any) -> None:  # noqa: ANN401 - asyncpg's
+            if query.query.startswith(("BEGIN", "COMMIT", "ROLLBACK")):
+                tap.hear(query.query)
+
+        connection.driver_connection.add_query_logger(logged)
+
+    Prepared.all = run_heard  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Prepared.all = run  # type: ignore[method-assign]

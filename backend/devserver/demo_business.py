@@ -28,7 +28,8 @@ from app.auth.service import AccountService
 from app.auth.session_service import SessionService
 from app.auth.tokens import RefreshTokens, TokenSigner
 from app.availability.answers import AnswerCache
-from app.availability.service import AvailabilityService, Question
+from app.availability.free_times_service import FreeTimesService, Question
+from app.availability.service import AvailabilityService
 from app.bookings.commitments import BookingCommitments
 from app.bookings.schemas import BookingCreate
 from app.bookings.service import BookingService
@@ -230,10 +231,8 @@ class _Opening:
         self._catalog = CatalogService(session, commitments)
         self._providers = ProviderService(session, self._catalog, commitments)
         self._schedules = ScheduleService(session, self._providers, commitments)
-        self._availability = AvailabilityService(
-            session, AnswerCache(), clock, settings.BUSINESS_TIME_ZONE
-        )
-        self._bookings = BookingService(session, self._availability, clock)
+        self._free = FreeTimesService(session, AnswerCache(), clock, settings.BUSINESS_TIME_ZONE)
+        self._bookings = BookingService(session, AvailabilityService(session, clock), clock)
         self._booked = Counter[str]()
 
     async def open(self, admin: Principal) -> None:
@@ -315,9 +314,7 @@ class _Opening:
         self, service_id: UUID, first: date, last: date
     ) -> list[tuple[str, list[str]]]:
         """The starts that are free, each with the providers who are."""
-        answer = json.loads(
-            (await self._availability.free_times(Question(service_id, first, last))).body
-        )
+        answer = json.loads((await self._free.free_times(Question(service_id, first, last))).body)
         ids = answer["provider_ids"]
         return [
             (slot["start"], [ids[index] for index in slot["providers"]])

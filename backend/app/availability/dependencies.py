@@ -1,14 +1,15 @@
-"""The availability service for routes: one inside a transaction, one that only reads."""
+"""The services of availability for routes: one that takes time, and one that only looks."""
 
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from app.availability.answers import AnswerCache
+from app.availability.free_times_service import FreeTimesService
 from app.availability.service import AvailabilityService
 from app.availability.time_off_service import TimeOffService
 from app.core.dependencies import AppClock, AppSettings
-from app.core.unit_of_work import ReadSession, Session
+from app.core.unit_of_work import HotReads, ReadSession, Session
 from app.schedules.dependencies import Schedules, SchedulesReader
 
 
@@ -20,20 +21,23 @@ async def answer_cache(request: Request) -> AnswerCache:
 Cache = Annotated[AnswerCache, Depends(answer_cache)]
 
 
-async def availability(
-    session: Session, cache: Cache, clock: AppClock, settings: AppSettings
-) -> AvailabilityService:
-    return AvailabilityService(session, cache, clock, settings.BUSINESS_TIME_ZONE)
+async def availability(session: Session, clock: AppClock) -> AvailabilityService:
+    return AvailabilityService(session, clock)
 
 
-async def availability_reader(
-    session: ReadSession, cache: Cache, clock: AppClock, settings: AppSettings
-) -> AvailabilityService:
-    return AvailabilityService(session, cache, clock, settings.BUSINESS_TIME_ZONE)
+async def availability_reader(session: ReadSession, clock: AppClock) -> AvailabilityService:
+    return AvailabilityService(session, clock)
+
+
+async def free_times(
+    readers: HotReads, cache: Cache, clock: AppClock, settings: AppSettings
+) -> FreeTimesService:
+    return FreeTimesService(readers, cache, clock, settings.BUSINESS_TIME_ZONE)
 
 
 Availability = Annotated[AvailabilityService, Depends(availability)]
 AvailabilityReader = Annotated[AvailabilityService, Depends(availability_reader)]
+FreeTimesReader = Annotated[FreeTimesService, Depends(free_times)]
 
 
 async def time_off(session: Session, schedules: Schedules, clock: AppClock) -> TimeOffService:

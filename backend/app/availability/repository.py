@@ -49,6 +49,7 @@ from app.availability.plan import (
     Taken,
 )
 from app.availability.rules import Interval, WorkingHours
+from app.core.prepared import Prepared, Readers
 from app.database import AnyRow, table
 from app.schedules import holidays
 from app.schedules.service import raising_calendar_version
@@ -203,9 +204,9 @@ def _typed(sql: str) -> TextClause:
     return text(sql).bindparams(*named)
 
 
-_PLAN = _planning(around=False)
-_PLAN_AROUND = _planning(around=True)
-_PLAN_AROUND_CLEARED = _planning(around=True, clearing=True)
+_PLAN = Prepared(_planning(around=False))
+_PLAN_AROUND = Prepared(_planning(around=True))
+_PLAN_AROUND_CLEARED = Prepared(_planning(around=True, clearing=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +223,7 @@ class Around:
 
 
 async def plan(
-    session: AsyncSession,
+    where: AsyncSession | Readers,
     service_id: UUID,
     *,
     now: datetime,
@@ -255,7 +256,7 @@ async def plan(
         }
         if around.clear:
             parameters["subject_ids"] = list(around.clear)
-    rows = (await session.execute(statement, parameters)).all()
+    rows = await statement.all(where, parameters)
     return _plan(rows, days) if rows else None
 
 
@@ -393,12 +394,12 @@ def _taken_times(*, detailed: bool) -> TextClause:
     )
 
 
-_TAKEN_TIMES = _taken_times(detailed=False)
-_TAKEN_TIMES_DETAILED = _taken_times(detailed=True)
+_TAKEN_TIMES = Prepared(_taken_times(detailed=False))
+_TAKEN_TIMES_DETAILED = Prepared(_taken_times(detailed=True))
 
 
 async def taken_times(
-    session: AsyncSession,
+    where: AsyncSession | Readers,
     plan: Plan,
     during: Range[datetime],
     *,
@@ -421,7 +422,7 @@ async def taken_times(
         statement = _TAKEN_TIMES_DETAILED
         parameters["service_id"] = plan.service_id
     by_subject: dict[UUID, dict[int, AnyRow]] = {}
-    for row in await session.execute(statement, parameters):
+    for row in await statement.all(where, parameters):
         by_subject.setdefault(row[0], {})[row[1]] = row
     return {subject: _taken_of(kinds, plan) for subject, kinds in by_subject.items()}
 

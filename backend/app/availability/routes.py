@@ -6,7 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.availability.answers import Answer
-from app.availability.dependencies import AvailabilityReader
+from app.availability.dependencies import FreeTimesReader
+from app.availability.free_times_service import NextQuestion, Question
 from app.availability.schemas import (
     DETAILS,
     AvailabilityOut,
@@ -16,7 +17,7 @@ from app.availability.schemas import (
     NextOut,
     ObstacleOut,
 )
-from app.availability.service import NextQuestion, Question, Wish
+from app.availability.service import Wish
 from app.core.errors import NotFound, ValidationFailed
 from app.core.problems import problems
 from app.core.routing import ApiRoute
@@ -74,8 +75,8 @@ Asked = Annotated[Question, Depends(question)]
     response_model=AvailabilityOut,
     responses=problems(NotFound, ValidationFailed),
 )
-async def get_availability(availability: AvailabilityReader, asked: Asked) -> Response:
-    return _response(await availability.free_times(asked))
+async def get_availability(free_times: FreeTimesReader, asked: Asked) -> Response:
+    return _response(await free_times.free_times(asked))
 
 
 @router.get(
@@ -86,8 +87,8 @@ async def get_availability(availability: AvailabilityReader, asked: Asked) -> Re
     response_model=list[DayCount],
     responses=problems(NotFound, ValidationFailed),
 )
-async def get_days(availability: AvailabilityReader, asked: Asked) -> Response:
-    return _response(await availability.free_days(asked))
+async def get_days(free_times: FreeTimesReader, asked: Asked) -> Response:
+    return _response(await free_times.free_days(asked))
 
 
 @router.get(
@@ -99,7 +100,7 @@ async def get_days(availability: AvailabilityReader, asked: Asked) -> Response:
     responses=problems(NotFound, ValidationFailed),
 )
 async def get_next(
-    availability: AvailabilityReader,
+    free_times: FreeTimesReader,
     service_id: UUID,
     *,
     count: Annotated[int, Query(ge=1, le=50)] = 10,
@@ -113,7 +114,7 @@ async def get_next(
     asked = NextQuestion(
         service_id, count, time_zone, duration_minutes, providers, location_id, seats
     )
-    return _response((await availability.next_times(asked)).render_list())
+    return _response((await free_times.next_times(asked)).render_list())
 
 
 @router.get(
@@ -124,7 +125,7 @@ async def get_next(
     responses=problems(NotFound, ValidationFailed),
 )
 async def explain(
-    availability: AvailabilityReader,
+    free_times: FreeTimesReader,
     service_id: UUID,
     start: Instant,
     *,
@@ -137,7 +138,7 @@ async def explain(
     wish = Wish(
         service_id, start, provider_id, location_id, duration_minutes, seats, exclude_booking_id
     )
-    is_available, obstacles = await availability.obstacles(wish)
+    is_available, obstacles = await free_times.obstacles(wish)
     return ExplanationOut(
         available=is_available,
         reasons=[

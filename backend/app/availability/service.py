@@ -1,4 +1,4 @@
-"""Free times, honest and exact, and the decision who gives them."""
+"""Who gives a time, and how it is taken and given back."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,78 +10,21 @@ from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.availability import repository
-from app.availability.answers import Answer, AnswerCache, FreeTimes
 from app.availability.errors import NoSeatsLeft, SlotHeld, SlotTaken, SlotUnavailable
 from app.availability.plan import Candidate, Plan, PlannedProvider
 from app.availability.repository import Around, How
-from app.availability.rules import Reason, fresh_until, merge_providers
+from app.availability.rules import Reason
 from app.availability.schemas import instant, minute
 from app.availability.wall_clock import Minute, day_start, local_date
 from app.core.clock import Clock
-from app.core.errors import NotFound, ValidationFailed
+from app.core.errors import NotFound
+from app.core.prepared import Readers
 
-MAXIMUM_DAYS = 62
-_DAY = 24 * 60
-_CLOCK_CHANGES = 2 * 60
 _TAKEN = frozenset({Reason.BUSY, Reason.BUFFER})
 _MARGIN = timedelta(days=2)
 """No zone is two days from UTC."""
 _LONGEST = timedelta(days=7)
 """The longest duration a service can have."""
-_FARTHEST_NEXT = 366 * _DAY
-_WEEK_AROUND = 8 * _DAY
-"""What holds a local day's whole week, in any zone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Which times of a service are free. Dates are whole days in the answer's zone.
-
-    `without` is a booking (or hold) whose own time counts as free, for who wants to move it.
-    """
-
-    service_id: UUID
-    start: date | datetime
-    end: date | datetime
-    time_zone: str | None = None
-    duration_minutes: int | None = None
-    provider_ids: tuple[UUID, ...] = ()
-    location_id: UUID | None = None
-    seats: int = 1
-    without: UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NextQuestion:
-    """Which are the first free times of a service."""
-
-    service_id: UUID
-    count: int
-    time_zone: str | None = None
-    duration_minutes: int | None = None
-    provider_ids: tuple[UUID, ...] = ()
-    location_id: UUID | None = None
-    seats: int = 1
-
-    def until(self, start: datetime, end: datetime) -> Question:
-        return Question(
-            self.service_id,
-            start,
-            end,
-            self.time_zone,
-            self.duration_minutes,
-            self.provider_ids,
-            self.location_id,
-            self.seats,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Why a provider cannot give a time; without a provider: why nobody can."""
-
-    provider_id: UUID | None
-    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,139 +90,10 @@ class Taking:
 
 
 class AvailabilityService:
-    def __init__(
-        self, session: AsyncSession, cache: AnswerCache, clock: Clock, business_zone: str
-    ) -> None:
+    def __init__(self, session: AsyncSession, clock: Clock) -> None:
         self._session = session
-        self._cache = cache
         self._clock = clock
-        self._business_zone = business_zone
 
-    # --- Free times --------------------------------------------------------------------------
-    async def free_times(self, question: Question) -> Answer:
-        """The free times of a range.
-
-        One round trip for the service, its providers and their calendars' versions; if no answer
-        made from these versions is at hand, one more for all that is taken.
-
-        Raises:
-            NotFound: no such service (or location).
-            ValidationFailed: the range is empty or too long, or the duration is not offered.
-        """
-        plan = await self._plan(question)
-        zone = self._zone(plan, question)
-        start, end = _range(question, zone)
-        duration = _duration(plan, question.duration_minutes)
-        now = self._clock()
-        key = (
-            *(plan.service_id, plan.version, plan.location_version, duration, zone, start, end),
-            *(question.seats, question.without),
-            *((s.id, s.versions) for s in plan.subjects),
-        )
-        answer = self._cache.get(key, now.timestamp())
-        if answer is None:
-            free = await self._compute(plan, zone, duration, start, end, now, question)
-            answer = free.render()
-            self._cache.put(key, answer)
-        return answer
-
-    async def free_days(self, question: Question) -> Answer:
-        """How many slots each day of a range has. Two round trips; raises as `free_times`."""
-        free = await self._free_times(question)
-        return free.render_days()
-
-    async def next_times(self, question: NextQuestion) -> FreeTimes:
-        """The first free times from now on.
-
-        Two round trips, and one more for each further two months that have to be looked through,
-        up to a year from now.
-
-        Raises:
-            NotFound, ValidationFailed: as `free_times`.
-        """
-        now = self._clock()
-        first = minute(now)
-        last = first + _FARTHEST_NEXT
-        whole = question.until(now, instant(last))
-        plan = await self._plan(whole)
-        zone = self._zone(plan, whole)
-        duration = _duration(plan, whole.duration_minutes)
-        start, found = first, None
-        while found is None or (len(found.free) < question.count and start < last):
-            end = min(start + MAXIMUM_DAYS * _DAY, last)
-            more = await self._compute(plan, zone, duration, start, end, now, whole)
-            found = more if found is None else found.followed_by(more)
-            start = end
-        return found.first_ones(question.count)
-
-    async def _free_times(self, question: Question) -> FreeTimes:
-        plan = await self._plan(question)
-        zone = self._zone(plan, question)
-        start, end = _range(question, zone)
-        duration = _duration(plan, question.duration_minutes)
-        return await self._compute(plan, zone, duration, start, end, self._clock(), question)
-
-    def _zone(self, plan: Plan, question: Question) -> str:
-        return question.time_zone or plan.location_zone or self._business_zone
-
-    async def _plan(self, question: Question) -> Plan:
-        plan = await repository.plan(
-            self._session,
-            question.service_id,
-            now=self._clock(),
-            days=_days(question.start, question.end),
-            provider_ids=question.provider_ids,
-            location_id=question.location_id,
-        )
-        if plan is None:
-            raise NotFound("There is no such service.")
-        if question.location_id is not None and plan.location_id is None:
-            raise NotFound("There is no such location.")
-        return _at_its_locations(plan)
-
-    async def _compute(
-        self,
-        plan: Plan,
-        zone: str,
-        duration: int,
-        start: Minute,
-        end: Minute,
-        now: datetime,
-        question: Question,
-    ) -> FreeTimes:
-        rules = plan.rules(duration)
-        margin = _WEEK_AROUND if plan.limits.bind_provider else 0
-        during = Range(
-            instant(start - rules.buffer_before - margin),
-            instant(end + duration + rules.buffer_after + margin),
-        )
-        taken = await repository.taken_times(
-            self._session, plan, during, now=now, without=question.without
-        )
-        plan = plan.with_taken(taken)
-        seconds = now.timestamp()
-        wanted = question.provider_ids
-        groups = plan.groups(wanted[0] if plan.is_collective and wanted else None)
-        per_group = [
-            plan.free(group, duration, question.seats, seconds, start, end) for group in groups
-        ]
-        free = merge_providers([list(slots) for slots in per_group])
-        everyone = tuple(range(len(plan.providers)))
-        zones = {p.hours.zone for p in plan.providers}
-        expiries = [e for subject in taken.values() for e in subject.expiries]
-        return FreeTimes(
-            service_id=plan.service_id,
-            zone=zone,
-            duration=duration,
-            provider_ids=[p.id for p in plan.providers],
-            first=local_date(zone, start),
-            last=local_date(zone, end - 1),
-            free=[(s, everyone) for s, _ in free] if plan.is_collective else free,
-            seats=_seats(per_group) if plan.is_shared else None,
-            fresh_until=fresh_until(rules, zones, seconds, end, [s for s, _ in free[:1]], expiries),
-        )
-
-    # --- One time ----------------------------------------------------------------------------
     async def opening(
         self, wish: Wish, *, locking: Collection[UUID] = (), lock: bool = False
     ) -> Opening:
@@ -303,7 +117,7 @@ class AvailabilityService:
         return opening
 
     async def _look(self, wish: Wish, clear: Sequence[UUID] = ()) -> Opening:
-        plan, duration = await self._plan_around(wish, clear)
+        plan, duration = await plan_around(self._session, wish, self._clock(), clear)
         if duration not in plan.durations or not plan.groups(wish.provider_id):
             raise SlotUnavailable(Reason.NOT_OFFERED)
         if wish.start.timestamp() % 60:
@@ -316,42 +130,6 @@ class AvailabilityService:
             raise _refusal(plan, groups, duration, begins, [why for why in verdicts if why])
         candidates = [plan.candidate(group, duration, begins) for group in free]
         return Opening(plan, wish.start, duration, wish.seats, candidates)
-
-    async def _plan_around(self, wish: Wish, clear: Sequence[UUID] = ()) -> tuple[Plan, int]:
-        plan = await repository.plan(
-            self._session,
-            wish.service_id,
-            now=self._clock(),
-            days=_days(wish.start, wish.start),
-            provider_ids=[wish.provider_id] if wish.provider_id else [],
-            location_id=wish.location_id,
-            around=Around(wish.start, wish.duration_minutes, clear),
-            without=wish.without,
-        )
-        if plan is None:
-            raise NotFound("There is no such service.")
-        if wish.location_id is not None and plan.location_id is None:
-            raise NotFound("There is no such location.")
-        return _at_its_locations(plan), wish.duration_minutes or plan.durations[0]
-
-    async def obstacles(self, wish: Wish) -> tuple[bool, list[Obstacle]]:
-        """Whether a time can be had, and why those who cannot give it cannot.
-
-        One round trip, and the same judgement as in `opening`. Raises NotFound.
-        """
-        plan, duration = await self._plan_around(wish)
-        groups = plan.groups(wish.provider_id)
-        if duration not in plan.durations or not groups:
-            return False, [Obstacle(wish.provider_id, Reason.NOT_OFFERED)]
-        if wish.start.timestamp() % 60:
-            return False, [Obstacle(wish.provider_id, Reason.NOT_ALIGNED)]
-        begins, now = minute(wish.start), self._clock().timestamp()
-        verdicts = [
-            (group[0].id, plan.why_not(group, duration, wish.seats, now, begins))
-            for group in groups
-        ]
-        refused = [Obstacle(lead, why) for lead, why in verdicts if why is not None]
-        return len(refused) < len(groups), refused
 
     async def release(self, claim_id: UUID, allocation_id: UUID) -> None:
         """Give back what a booking or hold has taken, and raise the calendars' versions.
@@ -423,52 +201,50 @@ def local_day_around(zone: str, moment: datetime) -> tuple[datetime, datetime]:
     return instant(day_start(zone, day)), instant(day_start(zone, day + timedelta(days=1)))
 
 
+async def plan_around(
+    where: AsyncSession | Readers, wish: Wish, now: datetime, clear: Sequence[UUID] = ()
+) -> tuple[Plan, int]:
+    """The plan for a wish, with what is taken around it, and the duration in minutes.
+
+    One round trip. `clear`: subjects whose ended holds are removed, by who has their locks.
+    Raises NotFound.
+    """
+    plan = await repository.plan(
+        where,
+        wish.service_id,
+        now=now,
+        days=dates_around(wish.start, wish.start),
+        provider_ids=[wish.provider_id] if wish.provider_id else [],
+        location_id=wish.location_id,
+        around=Around(wish.start, wish.duration_minutes, clear),
+        without=wish.without,
+    )
+    plan = found(plan, wish.location_id)
+    return plan, wish.duration_minutes or plan.durations[0]
+
+
+def found(plan: Plan | None, location_id: UUID | None) -> Plan:
+    """The plan, without those who do not give the service where it is wanted. Raises NotFound."""
+    if plan is None:
+        raise NotFound("There is no such service.")
+    if location_id is not None and plan.location_id is None:
+        raise NotFound("There is no such location.")
+    return _at_its_locations(plan)
+
+
 def _at_its_locations(plan: Plan) -> Plan:
     """Nobody gives a service where it is not offered."""
     elsewhere = plan.location_ids and plan.location_id not in {None, *plan.location_ids}
     return plan.without_providers() if elsewhere else plan
 
 
-def _seats(per_group: Sequence[Any]) -> dict[Minute, int]:
-    """The most seats that one of those who are free then has left."""
-    seats: dict[Minute, int] = {}
-    for slots in per_group:
-        for start, left in slots.items():
-            seats[start] = max(left, seats.get(start, 0))
-    return seats
-
-
-def _days(start: date | datetime, end: date | datetime) -> tuple[date, date]:
+def dates_around(start: date | datetime, end: date | datetime) -> tuple[date, date]:
     """The dates, in whichever zone, of all that may matter to a slot of this range."""
     return _utc_date(start) - _MARGIN, _utc_date(end) + _MARGIN + _LONGEST
 
 
 def _utc_date(moment: date | datetime) -> date:
     return moment.astimezone(UTC).date() if isinstance(moment, datetime) else moment
-
-
-def _range(question: Question, zone: str) -> tuple[Minute, Minute]:
-    start = _bound(question.start, zone, is_end=False)
-    end = _bound(question.end, zone, is_end=True)
-    if start >= end:
-        raise ValidationFailed.at("#/end", "the range ends after it starts")
-    if end - start > MAXIMUM_DAYS * _DAY + _CLOCK_CHANGES:
-        raise ValidationFailed.at("#/end", f"at most {MAXIMUM_DAYS} days")
-    return start, end
-
-
-def _bound(moment: date | datetime, zone: str, *, is_end: bool) -> Minute:
-    if isinstance(moment, datetime):
-        return minute(moment)
-    return day_start(zone, moment + timedelta(days=1) if is_end else moment)
-
-
-def _duration(plan: Plan, wanted: int | None) -> int:
-    if wanted is None:
-        return plan.durations[0]
-    if wanted not in plan.durations:
-        raise ValidationFailed.at("#/duration_minutes", "not one of the service's durations")
-    return wanted
 
 
 def _refusal(

@@ -35,6 +35,7 @@ from app.bookings.rules import OCCUPYING, RELEASED, Status
 from app.catalog.models import Service
 from app.core.events import EVENT_COLUMNS, Event
 from app.core.pagination import Keyset
+from app.core.prepared import Prepared
 from app.database import AnyRow, table
 from app.providers.models import Provider
 from app.schedules.service import raising_calendar_version
@@ -68,7 +69,7 @@ def _view(bookings: FromClause) -> Select[Any]:
 
 
 _BOOKINGS = _view(table(Booking))
-_BOOKING = _BOOKINGS.where(Booking.id == bindparam("booking_id"))
+_BOOKING = Prepared(_BOOKINGS.where(Booking.id == bindparam("booking_id", type_=Uuid())))
 
 
 def row_if_taken(taken: CTE, into: Table, prefix: str, columns: Collection[str]) -> Insert:
@@ -151,7 +152,9 @@ NEW_BOOKING = (
     "expires_at",
 )
 # Built once: to build them takes longer than to run them.
-_BOOK = {how: _book(*taking) for how, taking in takings(_within_customers_limits()).items()}
+_BOOK = {
+    how: Prepared(_book(*taking)) for how, taking in takings(_within_customers_limits()).items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,7 @@ async def book(
         | prefixed("event_", event)
         | prefixed("limits_", asdict(limits))
     )
-    row: AnyRow | None = (await session.execute(_BOOK[taking.how], parameters)).one_or_none()
+    row: AnyRow | None = await _BOOK[taking.how].first(session, parameters)
     return row
 
 
@@ -210,7 +213,7 @@ def prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
 
 async def view(session: AsyncSession, booking_id: UUID) -> AnyRow | None:
     parameters = {"booking_id": booking_id}
-    row: AnyRow | None = (await session.execute(_BOOKING, parameters)).one_or_none()
+    row: AnyRow | None = await _BOOKING.first(session, parameters)
     return row
 
 

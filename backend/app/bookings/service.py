@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy.exc import IntegrityError
+from asyncpg import ForeignKeyViolationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.permissions import Permission
@@ -189,7 +189,7 @@ class BookingService:
                 ),
                 limits=limits,
             )
-        except IntegrityError as error:
+        except ForeignKeyViolationError as error:
             if constraint_name(error) == "fk_bookings_customer_id_users":
                 raise ValidationFailed.at("#/customer_id", "no such account") from None
             raise

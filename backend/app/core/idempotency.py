@@ -39,6 +39,7 @@ from app.core.errors import (
     IdempotencyKeyReused,
     ValidationFailed,
 )
+from app.core.prepared import Prepared
 from app.core.unit_of_work import TransactionConflict
 from app.database import Base, table
 
@@ -68,7 +69,7 @@ class IdempotencyKey(Base):
 
 _MINE = table(IdempotencyKey).c
 _NOW = bindparam("now", type_=_MINE.expires_at.type)
-_CLAIM = (
+_CLAIM = Prepared(
     select(
         func.pg_try_advisory_xact_lock(bindparam("lock", type_=BigInteger())).label("free"), *_MINE
     )
@@ -82,15 +83,17 @@ _CLAIM = (
     )
 )
 _INSERT = insert(table(IdempotencyKey)).values({name: bindparam(name) for name in _MINE.keys()})  # noqa: SIM118 - columns, no dict
-_REMEMBER = _INSERT.on_conflict_do_update(
-    constraint="pk_idempotency_keys",
-    # A key that outlived its day is free again.
-    set_={
-        name: _INSERT.excluded[name]
-        for name in ("digest", "status", "headers", "body", "expires_at")
-    },
-    where=_MINE.expires_at <= _NOW,
-).returning(_MINE.status)
+_REMEMBER = Prepared(
+    _INSERT.on_conflict_do_update(
+        constraint="pk_idempotency_keys",
+        # A key that outlived its day is free again.
+        set_={
+            name: _INSERT.excluded[name]
+            for name in ("digest", "status", "headers", "body", "expires_at")
+        },
+        where=_MINE.expires_at <= _NOW,
+    ).returning(_MINE.status)
+)
 
 
 class Replay(Exception):
@@ -120,8 +123,8 @@ class Claim:
             TransactionConflict: another request answered first, unseen by this snapshot.
         """
         headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}
-        kept = await self.session.execute(
-            _REMEMBER,
+        kept = await _REMEMBER.first(
+            self.session,
             {
                 "caller": self.caller,
                 "route": self.route,
@@ -134,7 +137,7 @@ class Claim:
                 "now": self.now,
             },
         )
-        if kept.first() is None:
+        if kept is None:
             raise TransactionConflict
 
     async def remember_refusal(self, response: Response) -> None:
@@ -169,18 +172,16 @@ async def claim(
     what = b"\0".join((request.scope["query_string"], await request.body()))
     digest = hmac.digest(secret.encode(), what, hashlib.sha256)
     lock = hashlib.sha256(f"{caller}\0{route}\0{key}".encode()).digest()
-    found = (
-        await session.execute(
-            _CLAIM,
-            {
-                "lock": int.from_bytes(lock[:8], signed=True),
-                "caller": caller,
-                "route": route,
-                "key": key,
-                "now": now,
-            },
-        )
-    ).one()
+    (found,) = await _CLAIM.all(
+        session,
+        {
+            "lock": int.from_bytes(lock[:8], signed=True),
+            "caller": caller,
+            "route": route,
+            "key": key,
+            "now": now,
+        },
+    )
     if found.digest is not None:
         if not hmac.compare_digest(found.digest, digest):
             raise IdempotencyKeyReused

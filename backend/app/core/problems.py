@@ -21,7 +21,7 @@ from starlette.types import Scope
 
 from app.core.context import current_request_id
 from app.core.errors import AppError, FieldError, Unavailable, ValidationFailed
-from app.core.unit_of_work import should_retry, sqlstate
+from app.core.unit_of_work import driver_error, should_retry, sqlstate
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -149,12 +149,14 @@ def _invalid_request(request: Request, exc: RequestValidationError) -> Response:
     return app_problem(request.scope, ValidationFailed(errors=errors))
 
 
-def _database_error(request: Request, exc: DBAPIError) -> Response:
+def _database_error(request: Request, exc: Exception) -> Response:
     """Values that Postgres cannot hold are the client's; a server that is away is 503."""
-    state = sqlstate(exc) or ""
-    if state.startswith("22") or isinstance(exc.driver_exception, asyncpg.DataError):
+    state, error = sqlstate(exc) or "", driver_error(exc)
+    if state.startswith("22") or isinstance(error, asyncpg.DataError):
         return app_problem(request.scope, ValidationFailed("A value is out of range."))
-    if exc.connection_invalidated or state.startswith(("08", "53", "57")) or state == "55P03":
+    is_cut = isinstance(exc, DBAPIError) and exc.connection_invalidated
+    is_cut = is_cut or isinstance(exc, asyncpg.InterfaceError)
+    if is_cut or state.startswith(("08", "53", "57")) or state == "55P03":
         return app_problem(request.scope, Unavailable("The database cannot answer right now."))
     raise exc
 
@@ -188,6 +190,8 @@ def add_problem_handlers(app: FastAPI) -> None:
         HTTPException: lambda request, exc: http_problem(request.scope, exc),
         RequestValidationError: _invalid_request,
         DBAPIError: _database_error,
+        asyncpg.PostgresError: _database_error,
+        asyncpg.InterfaceError: _database_error,
         PoolTimeout: _pool_timeout,
         OSError: _no_connection,
     }

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
 from app.core.errors import AppError
+from app.core.prepared import Readers
 from app.database import Database
 
 SERIALIZATION_FAILURE = "40001"
@@ -41,16 +42,22 @@ def should_retry(exc: BaseException) -> bool:
     return sqlstate(exc) in _RACES
 
 
+def driver_error(exc: BaseException) -> BaseException:
+    """What the driver raised, whether SQLAlchemy stood between or not."""
+    if isinstance(exc, DBAPIError) and exc.driver_exception is not None:
+        return exc.driver_exception
+    return exc
+
+
 def sqlstate(exc: BaseException) -> str | None:
     """Postgres' five-character error code, if `exc` came from there."""
-    if isinstance(exc, DBAPIError) and isinstance(exc.driver_exception, PostgresError):
-        return str(exc.driver_exception.sqlstate)
-    return None
+    error = driver_error(exc)
+    return str(error.sqlstate) if isinstance(error, PostgresError) else None
 
 
-def constraint_name(exc: DBAPIError) -> str | None:
+def constraint_name(exc: BaseException) -> str | None:
     """The constraint that refused the statement, if one did."""
-    return getattr(exc.driver_exception, "constraint_name", None)
+    return getattr(driver_error(exc), "constraint_name", None)
 
 
 async def database(request: Request) -> Database:
@@ -74,6 +81,13 @@ async def read_only(db: Annotated[Database, Depends(database)]) -> AsyncIterator
     async with db.reading() as session:
         yield session
 
+
+async def readers(db: Annotated[Database, Depends(database)]) -> Readers:
+    return db.readers
+
+
+HotReads = Annotated[Readers, Depends(readers)]
+"""For reads on hot paths: statements that are `Prepared`, each by itself."""
 
 Session = Annotated[AsyncSession, Depends(unit_of_work, scope="function")]
 ReadSession = Annotated[AsyncSession, Depends(read_only, scope="function")]

@@ -2,18 +2,16 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import event
 
 from app.core.ids import new_id
 from tests.business import PASSWORD, WEEKDAYS, Business, Caller, Hands, ok
+from tests.statements import statements
 
 # The clock says Monday, 2 March 2026, 08:00 UTC: in Paris it is 09:00.
 PARIS = {"time_zone": "Europe/Paris"}
@@ -45,22 +43,6 @@ def starts(answer: dict[str, Any]) -> list[str]:
 
 def code(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, response.json()["code"]
-
-
-@contextmanager
-def statements(app: FastAPI) -> Iterator[list[str]]:
-    """The statements sent to Postgres while the block runs."""
-    sent: list[str] = []
-
-    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
-
-    engine = app.state.database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 # --- The shape -------------------------------------------------------------------------------

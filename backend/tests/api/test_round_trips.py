@@ -10,25 +10,18 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import event
 
 from tests.business import Business, Caller, ok
+from tests.statements import statements
 
 WEEK = {"start": "2026-03-03", "end": "2026-03-09"}
 
 
-@pytest.fixture
-def statements(app: FastAPI) -> Iterator[list[str]]:
+@pytest.fixture(name="statements")
+def _statements(app: FastAPI) -> Iterator[list[str]]:
     """What was sent to Postgres, whichever connection it took; a test clears it at will."""
-    sent: list[str] = []
-
-    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
-
-    engine = app.state.database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    yield sent
-    event.remove(engine, "before_cursor_execute", note)
+    with statements(app) as sent:
+        yield sent
 
 
 @pytest.fixture
