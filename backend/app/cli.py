@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, NoReturn, TypeVar
+from zoneinfo import ZoneInfo
 
 import typer
 from alembic import command
@@ -25,6 +26,7 @@ from app.auth.service import AccountService
 from app.auth.session_service import SessionService
 from app.auth.tokens import RefreshTokens, TokenSigner
 from app.auth.user_service import UserFilter, UserService
+from app.bookings.clock_change_service import ClockChange, ClockChangeService, Outcome
 from app.config import Environment, Settings
 from app.core.clock import system_clock
 from app.core.errors import AppError
@@ -114,6 +116,32 @@ def list_users(
             typer.echo(_line(user))
 
     _as_operator(show)
+
+
+@cli.command()
+def clock_changes(
+    *,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Move the bookings; without it nothing changes.")
+    ] = False,
+) -> None:
+    """After a tzdata update: bookings ahead keep their wall time. Conflicts are exit code 1."""
+
+    async def work(database: Database, _: Settings) -> list[ClockChange]:
+        if apply:
+            async with database.transaction() as session:
+                return await ClockChangeService(session, system_clock).apply()
+        async with database.reading() as session:
+            return await ClockChangeService(session, system_clock).report()
+
+    changes = asyncio.run(_with_database(work))
+    for change in changes:
+        zone = ZoneInfo(change.booking.time_zone)
+        old, new = (i.astimezone(zone) for i in (change.booking.starts_at, change.start))
+        told = (change.booking.reference, old.isoformat(), new.isoformat(), change.outcome)
+        typer.echo("\t".join(told))
+    if any(change.outcome is Outcome.CONFLICT for change in changes):
+        raise typer.Exit(1)
 
 
 @cli.command()

@@ -188,6 +188,19 @@ class Settings(BaseSettings):
     MAIL_DEBUG: bool = Field(False, description="Log what the SMTP server answers to each mail.")
     SUPPRESS_SEND: bool = Field(False, description="Build mails, send none.")
 
+    ACCOUNT_MAIL_DELAY_SECONDS: int = Field(
+        5,
+        ge=0,
+        le=60,
+        description="Links are mailed at a random moment within so many seconds, so that the "
+        "work that follows an answer does not tell whether there is such an account.",
+    )
+
+    # --- Bookings ----------------------------------------------------------------------------
+    HOLDS_PER_CALLER: int = Field(
+        3, ge=1, le=100, description="Holds an account, or a visitor's network, has at a time."
+    )
+
     # --- Jobs --------------------------------------------------------------------------------
     JOBS_IN_PROCESS: bool = Field(
         True, description="Run jobs inside the API; false: `python -m app.worker` does."

@@ -6,7 +6,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app.admin.routes import router as admin
@@ -20,10 +20,15 @@ from app.auth.mfa_routes import router as mfa
 from app.auth.routes import router as auth
 from app.auth.tokens import RefreshTokens, TokenSigner
 from app.availability.answers import AnswerCache
+from app.availability.personal_data import TimeOffOfPeople
+from app.availability.remembered import Questions
 from app.availability.routes import router as availability
 from app.availability.time_off_routes import router as time_off
+from app.bookings.action_routes import router as booking_actions
 from app.bookings.commitments import BookingCommitments
-from app.bookings.personal_data import BookingsOfPeople
+from app.bookings.hold_routes import router as holds
+from app.bookings.manage_routes import router as manage
+from app.bookings.personal_data import BookingsOfGuests, BookingsOfPeople
 from app.bookings.routes import router as bookings
 from app.catalog.resource_routes import router as resources
 from app.catalog.routes import locations, services
@@ -48,6 +53,7 @@ from app.core.security import PasswordHasher
 from app.core.system import VERSION
 from app.core.system import router as system
 from app.core.unit_of_work import should_retry
+from app.core.verified_addresses import AddressListener
 from app.database import Database
 from app.jobs import job_runner
 from app.providers.personal_data import CalendarsOfPeople
@@ -69,10 +75,14 @@ EXPOSED_HEADERS = (
 # was changing something when the erasure began has been waited for by then.
 PERSONAL_DATA: tuple[PersonalData, ...] = (
     BookingsOfPeople(),
+    TimeOffOfPeople(),  # while the calendar still says whose it is
     CalendarsOfPeople(),
     EventsAboutPeople(),
     AnswersToPeople(),
 )
+
+
+ADDRESS_LISTENERS: tuple[AddressListener, ...] = (BookingsOfGuests(),)
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = system_clock) -> FastAPI:
@@ -92,6 +102,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     app.state.settings = settings
     app.state.clock = clock
     app.state.personal_data = PERSONAL_DATA
+    app.state.address_listeners = ADDRESS_LISTENERS
     # What the rooms below ask of bookings: see the `commitments.py` of each.
     app.state.commitments = BookingCommitments(clock)
     add_problem_handlers(app)
@@ -125,6 +136,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.database, state.clock, require_mfa_for_admins=settings.REQUIRE_MFA_FOR_ADMINS
     )
     state.answer_cache = AnswerCache()
+    state.questions = Questions()
     state.migration_head = migration_head()
     state.jobs = job_runner(settings, state.database, state.clock)
     try:
@@ -160,6 +172,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             "If-Match",
             "If-None-Match",
             "X-API-Key",
+            "X-Hold-Secret",
             "X-Request-ID",
         ],
         expose_headers=EXPOSED_HEADERS,
@@ -172,9 +185,13 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 
 def _add_routers(app: FastAPI, settings: Settings) -> None:
-    app.include_router(system)
-    api = APIRouter(prefix=settings.API_V1_STR)
-    for router in (
+    """The busiest first: paths are tried in this order, and each router costs a request time."""
+    routers = [
+        availability,
+        bookings,
+        holds,
+        booking_actions,
+        manage,
         auth,
         mfa,
         services,
@@ -185,14 +202,13 @@ def _add_routers(app: FastAPI, settings: Settings) -> None:
         schedules,
         overrides,
         time_off,
-        availability,
-        bookings,
         admin,
-    ):
-        api.include_router(router)
+    ]
     if settings.API_KEYS_ENABLED:
-        api.include_router(api_keys)
-    app.include_router(api)
+        routers.append(api_keys)
+    for router in routers:
+        app.include_router(router, prefix=settings.API_V1_STR)
+    app.include_router(system)
 
 
 def __getattr__(name: str) -> FastAPI:

@@ -232,7 +232,9 @@ class _Opening:
         self._providers = ProviderService(session, self._catalog, commitments)
         self._schedules = ScheduleService(session, self._providers, commitments)
         self._free = FreeTimesService(session, AnswerCache(), clock, settings.BUSINESS_TIME_ZONE)
-        self._bookings = BookingService(session, AvailabilityService(session, clock), clock)
+        self._bookings = BookingService(
+            session, AvailabilityService(session, clock), clock, settings
+        )
         self._booked = Counter[str]()
 
     async def open(self, admin: Principal) -> None:

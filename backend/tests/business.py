@@ -98,6 +98,14 @@ async def execute(app: FastAPI, statement: str, **values: object) -> None:
     app.state.authenticator._standings.clear()
 
 
+async def calendar_version(app: FastAPI, subject: dict[str, Any]) -> int:
+    """The version of a provider's or resource's calendar; 0: it has none."""
+    statement = text("SELECT version FROM calendars WHERE subject_id = :subject")
+    async with app.state.database.reading() as session:
+        version = await session.scalar(statement, {"subject": UUID(subject["id"])})
+    return int(version or 0)
+
+
 async def grant(app: FastAPI, caller: Caller, role: str) -> None:
     await execute(
         app,
@@ -174,6 +182,14 @@ class Business:
                 f"/providers/{provider['id']}/schedule", {"time_zone": zone, "weekly": weekly}
             )
         )
+
+    async def booking(
+        self, service: dict[str, Any], start: str, *, caller: Caller | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """A booking of the service at this instant, by a new customer unless said otherwise."""
+        caller = caller or await self.customer()
+        body = {"service_id": service["id"], "start": start} | fields
+        return ok(await caller.post("/bookings", body))
 
     async def free_times(self, service: dict[str, Any], start: str, end: str, **query: Any) -> Any:
         """Every free start of the range, as text, in order."""

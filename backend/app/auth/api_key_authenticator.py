@@ -8,20 +8,20 @@ import hmac
 from datetime import datetime, timedelta
 
 import structlog
-from cachetools import LRUCache, TTLCache
+from cachetools import LRUCache
 
 from app.auth import api_key_repository as repository
 from app.auth.api_key_repository import KeyStanding
 from app.auth.api_keys import read_key
-from app.auth.authenticator import REMEMBERED_SECONDS
 from app.auth.errors import InvalidToken, TokenExpired
+from app.auth.memory import ShortMemory
 from app.auth.principal import Principal
 from app.auth.rules import effective_permissions, needs_second_factor
 from app.core.clock import Clock
 from app.database import Database
 
 USE_NOTED_EVERY = timedelta(minutes=1)
-_REMEMBERED_KEYS = 10_000
+_NOTED_KEYS = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +33,8 @@ class ApiKeyAuthenticator:
         self._database = database
         self._clock = clock
         self._require_mfa = require_mfa_for_admins
-        self._standings: TTLCache[str, KeyStanding] = TTLCache(_REMEMBERED_KEYS, REMEMBERED_SECONDS)
-        self._noted: LRUCache[object, datetime] = LRUCache(_REMEMBERED_KEYS)
+        self._standings: ShortMemory[str, KeyStanding] = ShortMemory()
+        self._noted: LRUCache[object, datetime] = LRUCache(_NOTED_KEYS)
 
     async def authenticate(self, key: str) -> Principal:
         """The principal of a valid key: its owner, within its scope, never a superuser.
@@ -69,12 +69,13 @@ class ApiKeyAuthenticator:
         )
 
     async def _look_up(self, prefix: str) -> KeyStanding:
+        asked_at = self._standings.timer()
         # A session of its own, given back at once: no request holds two connections.
         async with self._database.reading() as session:
             standing = await repository.standing(session, prefix)
         if standing is None:
             raise InvalidToken
-        self._standings[prefix] = standing
+        self._standings.keep(prefix, standing, asked_at=asked_at)
         return standing
 
     def _lacks_mfa(self, standing: KeyStanding) -> bool:

@@ -4,10 +4,9 @@ Postgres knows whether a session still stands; each process may remember the ans
 so that most requests cost no round trip and a revocation takes effect within that second.
 """
 
-from cachetools import TTLCache
-
 from app.auth import repository
 from app.auth.errors import InvalidToken
+from app.auth.memory import ShortMemory
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
 from app.auth.repository import Standing
@@ -16,8 +15,6 @@ from app.auth.tokens import Claims, TokenSigner
 from app.core.clock import Clock
 from app.database import Database
 
-REMEMBERED_SECONDS = 0.9
-_REMEMBERED_SESSIONS = 10_000
 # While releases change over, the database may hold a newer one's permissions.
 _KNOWN = {permission.value: permission for permission in Permission}
 
@@ -35,9 +32,7 @@ class Authenticator:
         self._signer = signer
         self._clock = clock
         self._require_mfa = require_mfa_for_admins
-        self._standings: TTLCache[Claims, Standing] = TTLCache(
-            _REMEMBERED_SESSIONS, REMEMBERED_SECONDS
-        )
+        self._standings: ShortMemory[Claims, Standing] = ShortMemory()
 
     async def authenticate(self, token: str) -> Principal:
         """The principal of a valid access token; at most one round trip.
@@ -58,6 +53,7 @@ class Authenticator:
         )
 
     async def _look_up(self, claims: Claims) -> Standing:
+        asked_at = self._standings.timer()
         # A session of its own, given back at once: no request holds two connections.
         async with self._database.reading() as session:
             standing = await repository.standing(
@@ -67,7 +63,7 @@ class Authenticator:
             raise InvalidToken
         # One that lacks a second factor is not remembered: who sets it up goes on at once.
         if not self._lacks_mfa(standing):
-            self._standings[claims] = standing
+            self._standings.keep(claims, standing, asked_at=asked_at)
         return standing
 
     def _lacks_mfa(self, standing: Standing) -> bool:

@@ -1,10 +1,9 @@
 """What a second factor is made of: TOTP secrets (RFC 6238) and recovery codes.
 
-The only file that touches pyotp and cryptography. A password is kept as a hash, for it is only
-compared; a TOTP secret computes the code that is expected, so it has to be read again and is
-encrypted instead. The key is derived from SECRET_KEY and is not in the database, so a copy of the
-database is not enough. Whoever changes SECRET_KEY makes the secrets unreadable: people then log in
-with a recovery code, which does not depend on it, and set up their second factor anew.
+The only file that touches pyotp. A password is kept as a hash, for it is only compared; a TOTP
+secret computes the code that is expected, so it has to be read again and is sealed instead (see
+`core/sealing.py`). Whoever changes SECRET_KEY makes the secrets unreadable: people then log in with
+a recovery code, which does not depend on it, and set up their second factor anew.
 """
 
 import base64
@@ -15,11 +14,9 @@ from datetime import datetime
 from uuid import UUID
 
 import pyotp
-from cryptography.fernet import Fernet, InvalidToken
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from app.config import Settings
+from app.core.sealing import seal, unseal
 
 RECOVERY_CODES = 10
 DRIFT_STEPS = 1
@@ -34,7 +31,7 @@ class TotpSecrets:
     """Makes, seals and opens the secrets that authenticator apps share with us."""
 
     def __init__(self, settings: Settings) -> None:
-        self._key = settings.SECRET_KEY.get_secret_value().encode()
+        self._secret = settings.SECRET_KEY.get_secret_value()
         self._issuer = settings.PROJECT_NAME
 
     def new(self) -> str:
@@ -46,19 +43,17 @@ class TotpSecrets:
         return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=self._issuer)
 
     def seal(self, secret: str, user_id: UUID) -> bytes:
-        return self._cipher(user_id).encrypt(secret.encode())
+        return seal(secret.encode(), secret=self._secret, purpose=_purpose(user_id))
 
     def unseal(self, sealed: bytes, user_id: UUID) -> str | None:
         """The secret; None if another key, or another account's, sealed it."""
-        try:
-            return self._cipher(user_id).decrypt(sealed).decode()
-        except InvalidToken:
-            return None
+        secret = unseal(sealed, secret=self._secret, purpose=_purpose(user_id))
+        return None if secret is None else secret.decode()
 
-    def _cipher(self, user_id: UUID) -> Fernet:
-        # A key for each account: a sealed secret that is copied to another one is junk there.
-        derivation = HKDF(SHA256(), length=32, salt=None, info=b"totp secret" + user_id.bytes)
-        return Fernet(base64.urlsafe_b64encode(derivation.derive(self._key)))
+
+def _purpose(user_id: UUID) -> bytes:
+    """A key for each account."""
+    return b"totp secret" + user_id.bytes
 
 
 def typed(code: str) -> str:

@@ -174,7 +174,8 @@ def _sessions(state: State, session: AsyncSession) -> SessionService:
 
 
 def _links(state: State, session: AsyncSession) -> LinkService:
-    return LinkService(session, state.link_tokens, state.clock)
+    delay = state.settings.ACCOUNT_MAIL_DELAY_SECONDS
+    return LinkService(session, state.link_tokens, state.clock, mail_delay_seconds=delay)
 
 
 def _second_factor(state: State, session: AsyncSession) -> SecondFactor:
@@ -230,7 +231,8 @@ async def account_reader(request: Request, session: ReadSession) -> AccountServi
 
 async def recovery_service(request: Request, session: Session) -> RecoveryService:
     state = request.app.state
-    return RecoveryService(session, _accounts(state, session), _links(state, session))
+    accounts, links = _accounts(state, session), _links(state, session)
+    return RecoveryService(session, accounts, links, state.address_listeners)
 
 
 Recovery = Annotated[RecoveryService, Depends(recovery_service)]

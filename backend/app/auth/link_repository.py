@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, literal, select, update
+from sqlalchemy import ColumnElement, Select, literal, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -52,13 +52,17 @@ async def issue(session: AsyncSession, user_id: UUID, link: NewLink) -> None:
     await session.execute(_issuing(link, select(literal(user_id, User.id.type))))
 
 
-async def issue_to(session: AsyncSession, email: str, link: NewLink, *, event: str) -> None:
+async def issue_to(
+    session: AsyncSession, email: str, link: NewLink, *, unless_good_until: datetime, event: str
+) -> None:
     """Store a link, and log it, if this is the address of an active account.
 
+    A link that nobody has used yet and that is good for longer than `unless_good_until` is kept.
     One statement either way, so that its time tells little of which way it was.
     """
     owner = select(User.id).where(User.email == email, User.is_active)
-    issued = _issuing(link, owner).returning(OneTimeToken.user_id).cte("issued")
+    is_spent = OneTimeToken.used_at.is_not(None) | (OneTimeToken.expires_at <= unless_good_until)
+    issued = _issuing(link, owner, over=is_spent).returning(OneTimeToken.user_id).cte("issued")
     await session.execute(recording_each(event, issued.c.user_id, actor=ANONYMOUS))
 
 
@@ -111,7 +115,10 @@ async def address_of_subject(session: AsyncSession, event_id: UUID) -> str | Non
     )
 
 
-def _issuing(link: NewLink, user_ids: Select[UUID]) -> Insert:
+def _issuing(
+    link: NewLink, user_ids: Select[UUID], *, over: ColumnElement[bool] | None = None
+) -> Insert:
+    """Store a link; one of the same purpose is replaced, if it is one that this goes `over`."""
     fresh: dict[str, Any] = {
         "id": literal(link.id, OneTimeToken.id.type),
         "salt": literal(link.salt, OneTimeToken.salt.type),
@@ -127,6 +134,7 @@ def _issuing(link: NewLink, user_ids: Select[UUID]) -> Insert:
         .on_conflict_do_update(
             index_elements=["user_id", "purpose"],
             set_=fresh | {"mailed_at": None, "used_at": None},
+            where=over,
         )
     )
 

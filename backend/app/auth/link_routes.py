@@ -22,6 +22,7 @@ router = APIRouter(route_class=ApiRoute)
 
 _resend_throttled = throttled("email_resend")
 _forgot_throttled = throttled("password_forgot")
+_reset_throttled = throttled("password_reset")
 
 
 @router.post(
@@ -67,7 +68,10 @@ async def resend_verification(
     status_code=status.HTTP_202_ACCEPTED,
     operation_id="auth_password_forgot",
     summary="Mail a link to set a new password",
-    description="The answer is the same whether or not the address has an account.",
+    description=(
+        "The answer is the same whether or not the address has an account. A link that was mailed "
+        "less than 15 minutes ago stays the one, and no second mail follows it."
+    ),
     responses=problems(ValidationFailed, RateLimited),
     dependencies=[_forgot_throttled, Idempotent],
 )
@@ -86,11 +90,17 @@ async def forget_password(
     status_code=status.HTTP_204_NO_CONTENT,
     operation_id="auth_password_reset",
     summary="Set a new password with the link that was mailed",
-    description="Logs out everywhere.",
+    description=(
+        "Logs out everywhere. Logins from here are possible from now on, even while too many "
+        "failures elsewhere have the account locked."
+    ),
     responses=problems(LinkExpired, ValidationFailed, RateLimited, Unavailable),
-    dependencies=[throttled("password_reset"), Idempotent],
+    dependencies=[_reset_throttled, Idempotent],
 )
-async def reset_password(body: PasswordReset, recovery: Recovery) -> None:
-    await recovery.reset_password(
+async def reset_password(
+    body: PasswordReset, recovery: Recovery, throttle: Annotated[Throttle, _reset_throttled]
+) -> None:
+    email = await recovery.reset_password(
         body.token.get_secret_value(), body.new_password.get_secret_value()
     )
+    await throttle.proved(email)

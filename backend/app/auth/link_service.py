@@ -1,6 +1,8 @@
 """Links that prove who reads an address's mail: sent, redeemed once, and ended."""
 
 import hmac
+from datetime import timedelta
+from secrets import SystemRandom
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.auth import link_repository as repository
 from app.auth.errors import LinkExpired
 from app.auth.link_repository import Link, NewLink
-from app.auth.link_tokens import LIFETIMES, LinkTokens
+from app.auth.link_tokens import LIFETIMES, RESET_MAIL_PAUSE, LinkTokens
 from app.auth.models import Purpose
 from app.core.clock import Clock
 from app.core.errors import ValidationFailed
@@ -20,33 +22,62 @@ MAIL_LINK = "auth.mail_link"
 MAIL_ACCOUNT_EXISTS = "auth.mail_account_exists"
 
 
+_random = SystemRandom()
+
+
 class LinkService:
-    def __init__(self, session: AsyncSession, tokens: LinkTokens, clock: Clock) -> None:
+    """Has links mailed, and redeems them.
+
+    The jobs that mail them begin at a random moment within `mail_delay_seconds`. Right after the
+    answer they would hold up the next request, and longer where there is something to mail: whoever
+    times the requests that follow could tell.
+    """
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        tokens: LinkTokens,
+        clock: Clock,
+        *,
+        mail_delay_seconds: int = 0,
+    ) -> None:
         self._session = session
         self._tokens = tokens
         self._clock = clock
+        self._mail_delay_seconds = mail_delay_seconds
 
     async def send_verification(self, user_id: UUID, email: str) -> None:
         """Have a link mailed that verifies this address. Two round trips."""
         link = self._new(Purpose.VERIFY_EMAIL, email)
         await repository.issue(self._session, user_id, link)
-        await enqueue(self._session, MAIL_LINK, link.id)
+        await self._mail(MAIL_LINK, link.id)
 
     async def send_reset(self, email: str) -> None:
         """Have a link mailed that sets a new password, if there is such an account.
 
-        Two round trips and one job, whether there is or not: the job then finds no link.
+        One that was mailed less than RESET_MAIL_PAUSE ago stays the one, and nothing is mailed. So
+        strangers who ask again and again can neither flood the mailbox nor keep replacing the link
+        that the owner is about to use; and as nobody is refused, the owner always has a link that
+        is good for a while.
+
+        Two round trips and one job, whatever is the case: else the job finds no link.
         """
         link = self._new(Purpose.RESET_PASSWORD, email)
-        await repository.issue_to(self._session, email, link, event="user.password_reset_requested")
-        await enqueue(self._session, MAIL_LINK, link.id)
+        await repository.issue_to(
+            self._session,
+            email,
+            link,
+            unless_good_until=link.expires_at - RESET_MAIL_PAUSE,
+            event="user.password_reset_requested",
+        )
+        await self._mail(MAIL_LINK, link.id)
 
     async def tell_owner(self, user_id: UUID) -> None:
         """Have the owner of an address told that somebody signed up with it. Two round trips."""
         event_id = await record(
             self._session, "user.signup_repeated", subject_id=user_id, actor=ANONYMOUS
         )
-        await enqueue(self._session, MAIL_ACCOUNT_EXISTS, event_id)
+        await self._mail(MAIL_ACCOUNT_EXISTS, event_id)
 
     async def redeem(self, token: str, purpose: Purpose) -> Link:
         """Whose link this is; it stays locked until the transaction ends.
@@ -66,8 +97,8 @@ class LinkService:
             raise LinkExpired
         return link
 
-    async def verify_email(self, token: str) -> UUID:
-        """Note that the address is its owner's; returns who that is. Three round trips.
+    async def verify_email(self, token: str) -> Link:
+        """Note that the address is its owner's; returns the link to it. Three round trips.
 
         Raises:
             LinkExpired, ValidationFailed: see `redeem`.
@@ -76,11 +107,15 @@ class LinkService:
         await self.end(link.user_id, Purpose.VERIFY_EMAIL)
         if not await repository.verify_email(self._session, link.user_id, link.email):
             raise _unknown_link()
-        return link.user_id
+        return link
 
     async def end(self, user_id: UUID, purpose: Purpose) -> None:
         """Make a link useless that may still lie in a mailbox. One round trip."""
         await repository.end(self._session, user_id, purpose, self._clock())
+
+    async def _mail(self, job: str, subject_id: UUID) -> None:
+        seconds = _random.uniform(0, self._mail_delay_seconds)
+        await enqueue(self._session, job, subject_id, after=timedelta(seconds=seconds))
 
     def _new(self, purpose: Purpose, email: str) -> NewLink:
         token_id, salt = new_id(), self._tokens.new_salt()

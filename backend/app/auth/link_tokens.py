@@ -19,6 +19,9 @@ LIFETIMES = {
     Purpose.VERIFY_EMAIL: timedelta(hours=1),
     Purpose.RESET_PASSWORD: timedelta(minutes=30),
 }
+RESET_MAIL_PAUSE = timedelta(minutes=15)
+"""No second link is mailed so soon after the first, which is good for as long again by then."""
+
 _SALT_BYTES = 32
 
 

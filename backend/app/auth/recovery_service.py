@@ -1,5 +1,7 @@
 """What people do with nothing but their mailbox: prove an address, replace a password."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.link_service import LinkService
@@ -8,24 +10,39 @@ from app.auth.principal import Principal
 from app.auth.service import AccountService
 from app.core.errors import InvalidTransition
 from app.core.events import Actor, record
+from app.core.verified_addresses import AddressListener
 
 
 class RecoveryService:
-    def __init__(self, session: AsyncSession, accounts: AccountService, links: LinkService) -> None:
+    def __init__(
+        self,
+        session: AsyncSession,
+        accounts: AccountService,
+        links: LinkService,
+        listeners: Sequence[AddressListener],
+    ) -> None:
         self._session = session
         self._accounts = accounts
         self._links = links
+        self._listeners = listeners
 
     async def verify_email(self, token: str) -> None:
-        """Verify the address that the link was mailed to. Four round trips.
+        """Verify the address that the link was mailed to, and tell whom it concerns.
+
+        Four round trips, and those of the listeners.
 
         Raises:
             LinkExpired, ValidationFailed: see `LinkService.redeem`.
         """
-        user_id = await self._links.verify_email(token)
+        link = await self._links.verify_email(token)
         await record(
-            self._session, "user.email_verified", subject_id=user_id, actor=Actor("user", user_id)
+            self._session,
+            "user.email_verified",
+            subject_id=link.user_id,
+            actor=Actor("user", link.user_id),
         )
+        for listener in self._listeners:
+            await listener.verified(self._session, link.user_id, link.email)
 
     async def resend_verification(self, principal: Principal) -> None:
         """Mail another link; the one before it is dead. Three round trips.
@@ -39,11 +56,14 @@ class RecoveryService:
         await self._links.send_verification(user.id, user.email)
 
     async def forget_password(self, email: str) -> None:
-        """Mail a link that sets a new password, if there is such an account. Two round trips."""
+        """Mail a link that sets a new password, if there is such an account. Two round trips.
+
+        See `LinkService.send_reset` for when the last one is kept instead.
+        """
         await self._links.send_reset(email)
 
-    async def reset_password(self, token: str, password: str) -> None:
-        """Set a new password and log out everywhere.
+    async def reset_password(self, token: str, password: str) -> str:
+        """Set a new password and log out everywhere; returns the address of the account.
 
         Raises:
             LinkExpired, ValidationFailed: the link (see `LinkService.redeem`) or the password.
@@ -54,3 +74,4 @@ class RecoveryService:
         )
         # It also ends the link, with every other way in.
         await self._accounts.set_password(link.user_id, password, Actor("user", link.user_id))
+        return link.email

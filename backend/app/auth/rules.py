@@ -7,7 +7,7 @@ from zxcvbn import zxcvbn
 
 from app.auth.permissions import BUILT_IN_ROLES, CUSTOMER, PROVIDER, Permission
 from app.auth.principal import Principal
-from app.core.security import MAXIMUM_PASSWORD_BYTES
+from app.core.security import MAXIMUM_PASSWORD_BYTES, normalised
 
 _LEAST_SCORE = 3
 _SCORED_LENGTH = 40
@@ -24,6 +24,7 @@ def password_problem(password: str, *, email: str, name: str, minimum_length: in
 
     Length counts and being guessable does; composition does not (NIST SP 800-63B, 3.1.1).
     """
+    password = normalised(password)
     if len(password) < minimum_length:
         return f"at least {minimum_length} characters"
     if len(password.encode()) > MAXIMUM_PASSWORD_BYTES:

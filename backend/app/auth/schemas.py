@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     ConfigDict,
     EmailStr,
     Field,
@@ -26,8 +27,17 @@ from app.core.schemas import (
     example,
 )
 
+
+def _bare(value: object) -> object:
+    """Refuse `Ada <ada@example.com>`, out of which `EmailStr` would take the address."""
+    if isinstance(value, str) and "<" in value:
+        raise ValueError("an address, and nothing around it")
+    return value
+
+
 EmailAddress = Annotated[
     EmailStr,
+    BeforeValidator(_bare),
     AfterValidator(str.lower),
     Field(max_length=254, examples=["ada@example.com"]),
 ]

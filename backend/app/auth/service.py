@@ -94,6 +94,11 @@ class AccountService:
         """Mail a link that verifies the address; the one before it is dead."""
         await self._links.send_verification(user_id, email)
 
+    async def address_changed(self, user_id: UUID, email: str) -> None:
+        """Have the new address verified; a link that was mailed to the old one is dead."""
+        await self._links.end(user_id, Purpose.RESET_PASSWORD)
+        await self.send_verification(user_id, email)
+
     async def log_in(
         self, email: str, password: str, device: Device, *, code: str | None = None
     ) -> Tokens:

@@ -9,11 +9,17 @@ gives its own count back, so failures alone count. It makes up for earlier failu
 place only, and never for what strangers did elsewhere: who guesses gains nothing when the owner
 logs in (NIST SP 800-63B-3, 5.2.2).
 
-Strangers must not lock the owner out. A place (account and network) from which a login succeeded
-has a count of its own and is exempt from the limit over all: what strangers do elsewhere does not
-matter there, however long they go on. Anywhere else a lock opens within 15 minutes, unless they go
-on. The price: a stranger in the owner's own network could learn, by locking the account from
-outside, that it is used there.
+Strangers must not lock the owner out. A place (account and network) is known once a login, or a
+password reset by a mailed link, has succeeded from it. It has a count of its own and is exempt from
+the limit over all: what strangers do elsewhere does not matter there, however long they go on.
+Anywhere else a lock opens within 15 minutes, unless they go on; then the owner gets in by a reset,
+which makes the new place known. Guessing cannot close that way: asking for a link is counted for
+each network by itself, and for the account as a whole only in that no second link is mailed for a
+while, about which nobody is told (`LinkService.send_reset`).
+
+The price: a stranger in the owner's own network could learn, by locking the account from outside,
+that it is used there. And hundreds of networks at once can use up what all share: that is an attack
+on the service, which ends a minute after they do.
 """
 
 from collections.abc import AsyncIterator
@@ -40,7 +46,7 @@ Action = Literal[
 
 MINUTE, QUARTER, HOUR = 60, 900, 3600
 PLACE_SECONDS = 30 * 24 * HOUR
-"""How long a place is known after a login."""
+"""How long a place is known after a login or a reset."""
 
 
 NOT_GUESSES = (AccountDisabled, MfaRequired, Unavailable, ValidationFailed)
@@ -49,11 +55,16 @@ NOT_GUESSES = (AccountDisabled, MfaRequired, Unavailable, ValidationFailed)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The policies of one action; `account` only where a request names one."""
+    """The policies of one action; `account` only where a request names one.
+
+    Where places are `apart`, the account is counted for each network by itself, known or not: for
+    what is no guess, and what strangers must not use up.
+    """
 
     address: Policy
     overall: Policy
     account: Policy | None = None
+    apart: bool = False
 
 
 LIMITS: Final[dict[Action, Limits]] = {
@@ -80,6 +91,7 @@ LIMITS: Final[dict[Action, Limits]] = {
     ),
     "password_forgot": Limits(
         account=Policy("password-forgot", 5, HOUR),
+        apart=True,
         address=Policy("password-forgot-address", 20, HOUR),
         overall=Policy("password-forgot-overall", 300, MINUTE),
     ),
@@ -101,17 +113,18 @@ LIMITS: Final[dict[Action, Limits]] = {
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What was counted for an account: everywhere, or at one place where it is known."""
+    """What was counted for an account: everywhere, or at one place."""
 
     limiter: RateLimiter
     policy: Policy
     account: str
     network: str
     is_at_known_place: bool
+    is_apart: bool
 
     @property
     def who(self) -> tuple[str, ...]:
-        return (self.account, self.network) if self.is_at_known_place else (self.account,)
+        return (self.account, self.network) if self.is_apart else (self.account,)
 
     async def take(self) -> Standing:
         return await self.limiter.take(self.policy, *self.who)
@@ -123,7 +136,7 @@ class Count:
         """Make up for it after a success, and for the failures of a known place before it."""
         if self.is_at_known_place:
             return await self.limiter.reset(self.policy, *self.who)
-        await self.limiter.remember("place", self.account, self.network, seconds=PLACE_SECONDS)
+        await _make_known(self.limiter, self.account, self.network)
         return await self.give_back()
 
 
@@ -179,6 +192,17 @@ class Throttle:
         if count is not None:
             self._show(await count.settle())
 
+    async def proved(self, account: str) -> None:
+        """Make this place known: its owner is here, as a mailed link has proved.
+
+        Failed logins at this place are made up for, where it was known before, and none elsewhere.
+        """
+        login = LIMITS["login"].account
+        if self._limiter is None or login is None:
+            return
+        await _make_known(self._limiter, account, self._network)
+        await self._limiter.reset(login, account, self._network)
+
     async def _count(self, account: str) -> Count | None:
         policy = self._limits.account
         if policy is None:
@@ -188,7 +212,14 @@ class Throttle:
         known = await self._limiter.remembers("place", account, self._network)
         if not known:
             _admitted(await self._limiter.take(self._limits.overall))
-        count = Count(self._limiter, policy, account, self._network, known)
+        count = Count(
+            self._limiter,
+            policy,
+            account,
+            self._network,
+            is_at_known_place=known,
+            is_apart=known or self._limits.apart,
+        )
         self._show(_admitted(await count.take()))
         return count
 
@@ -203,24 +234,31 @@ class Throttle:
         self._response.headers.update(tightest.headers)
 
 
+async def _make_known(limiter: RateLimiter, account: str, network: str) -> None:
+    await limiter.remember("place", account, network, seconds=PLACE_SECONDS)
+
+
 def _admitted(standing: Standing) -> Standing:
     if not standing.is_admitted:
         raise standing.refusal()
     return standing
 
 
-def throttled(action: Action) -> Any:  # noqa: ANN401 - FastAPI's own type of Depends()
+def throttled(action: Action | Limits) -> Any:  # noqa: ANN401 - FastAPI's own type of Depends()
     """A dependency that admits or refuses the client's address, and gives the route a Throttle.
+
+    Rooms above bring limits of their own.
 
     An action with a limit per account needs more: its route must call `admit(account)`, or
     `attempt(account)` where a secret is being guessed. Elsewhere the dependency is all:
     `dependencies=[throttled("password_reset")]`. It belongs before `Idempotent`.
     """
+    limits = action if isinstance(action, Limits) else LIMITS[action]
 
     async def throttle(request: Request, response: Response) -> Throttle:
         host = request.client.host if request.client else ""
         limiter = request.app.state.rate_limiter
-        throttle = Throttle(limiter, LIMITS[action], network_of(host), response)
+        throttle = Throttle(limiter, limits, network_of(host), response)
         await throttle.enter()
         return throttle
 

@@ -42,7 +42,7 @@ class UserService:
         self._sessions = sessions
 
     async def create(self, new: UserCreate, principal: Principal) -> UserOut:
-        """Make an account for somebody.
+        """Make an account for somebody, and have its address verified by a mail.
 
         Raises:
             ValidationFailed: the password is too weak, or a role is unknown.
@@ -66,6 +66,7 @@ class UserService:
         )
         if user_id is None:
             raise AlreadyExists("This address has an account already.")
+        await self._accounts.send_verification(user_id, new.email)
         out = (await self._account(user_id)).out()
         await record(
             self._session,
@@ -103,7 +104,7 @@ class UserService:
             setattr(account.user, name, value)
         await self._flush()
         if has_moved:
-            await self._accounts.send_verification(user_id, fields["email"])
+            await self._accounts.address_changed(user_id, fields["email"])
         if fields.get("is_active") is False:
             await self._sessions.end_all(user_id, principal.actor, "disabled")
         out = (await self._account(user_id)).out()

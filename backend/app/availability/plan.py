@@ -224,6 +224,9 @@ class Plan:
             resources=[replace(r, taken=taken.get(r.id, NOTHING)) for r in self.resources],
         )
 
+    def at_any_notice(self) -> "Plan":
+        return replace(self, min_notice=0, window_days=None)
+
     def without_providers(self) -> "Plan":
         return replace(self, providers=[])
 

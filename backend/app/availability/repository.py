@@ -644,6 +644,20 @@ async def release_seats(session: AsyncSession, claim_id: UUID, allocation_id: UU
     return count
 
 
+async def extend(
+    session: AsyncSession, claim_id: UUID, allocation_id: UUID, *, now: datetime, until: datetime
+) -> bool:
+    """Let a hold's time end later, in one round trip; False: it has ended already."""
+    if claim_id == allocation_id:
+        is_holds, ends = _ALLOCATION.id == claim_id, _ALLOCATION.expires_at
+    else:
+        is_holds, ends = _CLAIM.id == claim_id, _CLAIM.expires_at
+    extended = await session.execute(
+        update(ends.table).where(is_holds, ends > now).values(expires_at=until).returning(ends)
+    )
+    return extended.first() is not None
+
+
 async def lock_allocation(session: AsyncSession, allocation_id: UUID) -> None:
     """`lock_subjects` for all whose time this allocation takes. One round trip."""
     await session.execute(_LOCK_ALLOCATION, {"allocation_id": allocation_id})

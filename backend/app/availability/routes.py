@@ -1,13 +1,14 @@
 """`/availability`: public."""
 
+from operator import methodcaller
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
-from app.availability.answers import Answer
 from app.availability.dependencies import FreeTimesReader
 from app.availability.free_times_service import NextQuestion, Question
+from app.availability.remembered import Questions, RememberingRoute, as_response
 from app.availability.schemas import (
     DETAILS,
     AvailabilityOut,
@@ -20,10 +21,9 @@ from app.availability.schemas import (
 from app.availability.service import Wish
 from app.core.errors import NotFound, ValidationFailed
 from app.core.problems import problems
-from app.core.routing import ApiRoute
 from app.core.schemas import Instant, Zone
 
-router = APIRouter(prefix="/availability", tags=["availability"], route_class=ApiRoute)
+router = APIRouter(prefix="/availability", tags=["availability"], route_class=RememberingRoute)
 
 Duration = Annotated[int | None, Query(ge=1, le=10_080)]
 Seats = Annotated[int, Query(ge=1, le=1000, description="How many are wanted together.")]
@@ -61,7 +61,13 @@ async def question(
     )
 
 
+async def questions(request: Request) -> Questions:
+    known: Questions = request.app.state.questions
+    return known
+
+
 Asked = Annotated[Question, Depends(question)]
+Known = Annotated[Questions, Depends(questions)]
 
 
 @router.get(
@@ -75,8 +81,12 @@ Asked = Annotated[Question, Depends(question)]
     response_model=AvailabilityOut,
     responses=problems(NotFound, ValidationFailed),
 )
-async def get_availability(free_times: FreeTimesReader, asked: Asked) -> Response:
-    return _response(await free_times.free_times(asked))
+async def get_availability(
+    free_times: FreeTimesReader, asked: Asked, known: Known, request: Request
+) -> Response:
+    answer = await free_times.free_times(asked)
+    known.remember(request, methodcaller("free_times", asked))
+    return as_response(answer)
 
 
 @router.get(
@@ -87,8 +97,12 @@ async def get_availability(free_times: FreeTimesReader, asked: Asked) -> Respons
     response_model=list[DayCount],
     responses=problems(NotFound, ValidationFailed),
 )
-async def get_days(free_times: FreeTimesReader, asked: Asked) -> Response:
-    return _response(await free_times.free_days(asked))
+async def get_days(
+    free_times: FreeTimesReader, asked: Asked, known: Known, request: Request
+) -> Response:
+    answer = await free_times.free_days(asked)
+    known.remember(request, methodcaller("free_days", asked))
+    return as_response(answer)
 
 
 @router.get(
@@ -114,7 +128,7 @@ async def get_next(
     asked = NextQuestion(
         service_id, count, time_zone, duration_minutes, providers, location_id, seats
     )
-    return _response((await free_times.next_times(asked)).render_list())
+    return as_response((await free_times.next_times(asked)).render_list())
 
 
 @router.get(
@@ -145,13 +159,4 @@ async def explain(
             ObstacleOut(provider_id=o.provider_id, reason=o.reason, detail=DETAILS[o.reason])
             for o in obstacles
         ],
-    )
-
-
-def _response(answer: Answer) -> Response:
-    return Response(
-        answer.body,
-        media_type="application/json",
-        # Clients may keep it, but must ask before they use it: a free time is soon taken.
-        headers={"ETag": answer.etag, "Cache-Control": "no-cache"},
     )

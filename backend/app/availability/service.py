@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.availability import repository
 from app.availability.errors import NoSeatsLeft, SlotHeld, SlotTaken, SlotUnavailable
 from app.availability.plan import Candidate, Plan, PlannedProvider
-from app.availability.repository import Around, How
+from app.availability.repository import Around
 from app.availability.rules import Reason
 from app.availability.schemas import instant, minute
 from app.availability.wall_clock import Minute, day_start, local_date
@@ -29,7 +29,10 @@ _LONGEST = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A time that somebody would like to have. Without a provider, anyone's will do."""
+    """A time that somebody would like to have. Without a provider, anyone's will do.
+
+    `is_agreed`: it has been promised already, so notice and booking window do not matter.
+    """
 
     service_id: UUID
     start: datetime
@@ -38,6 +41,7 @@ class Wish:
     duration_minutes: int | None = None
     seats: int = 1
     without: UUID | None = None
+    is_agreed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Taking:
     `subjects` is how many rows it has if all goes well. `allocation_id` is what is owned then.
     """
 
-    how: How
+    how: repository.How
     allocation_id: UUID
     subjects: int
     parameters: dict[str, Any]
@@ -131,6 +135,49 @@ class AvailabilityService:
         candidates = [plan.candidate(group, duration, begins) for group in free]
         return Opening(plan, wish.start, duration, wish.seats, candidates)
 
+    async def kept(
+        self, wish: Wish, *, provider_ids: Sequence[UUID], resource_ids: Sequence[UUID]
+    ) -> Opening:
+        """The opening that a hold has taken, with the service as it is now. One round trip.
+
+        What was judged when it was held is not judged again, but that it is not past.
+
+        Raises:
+            NotFound: the service is no longer offered.
+            SlotUnavailable: it is past, or a provider no longer gives the service.
+        """
+        plan = await repository.plan(
+            self._session,
+            wish.service_id,
+            now=self._clock(),
+            days=dates_around(wish.start, wish.start),
+            provider_ids=provider_ids,
+        )
+        if plan is None:
+            raise NotFound("There is no such service.")
+        if wish.start < self._clock():
+            raise SlotUnavailable(Reason.PAST)
+        providers = {provider.id: provider for provider in plan.providers}
+        if not providers.keys() >= set(provider_ids):
+            raise SlotUnavailable(Reason.NOT_OFFERED)
+        candidate = Candidate(
+            [providers[provider_id] for provider_id in provider_ids],
+            list(resource_ids),
+            wish.location_id,
+        )
+        duration = wish.duration_minutes or plan.durations[0]
+        return Opening(plan, wish.start, duration, wish.seats, [candidate])
+
+    async def lock(self, subject_ids: Sequence[UUID]) -> None:
+        """Until commit, decide alone about these subjects; once in a transaction, and late."""
+        await repository.lock_subjects(self._session, subject_ids)
+
+    async def extend(self, claim_id: UUID, allocation_id: UUID, until: datetime) -> bool:
+        """Let what a hold has taken end later. One round trip; False: it has ended already."""
+        return await repository.extend(
+            self._session, claim_id, allocation_id, now=self._clock(), until=until
+        )
+
     async def release(self, claim_id: UUID, allocation_id: UUID) -> None:
         """Give back what a booking or hold has taken, and raise the calendars' versions.
 
@@ -149,6 +196,7 @@ class AvailabilityService:
             await repository.undo(self._session, taking.allocation_id)
 
 
+How = repository.How
 takings = repository.takings
 """The statements that take time, for a room above to make part of its own."""
 
@@ -195,6 +243,17 @@ def taking(
     return Taking(how, taken_id, len(candidate.subject_ids), row)
 
 
+def taking_held(
+    claim_id: UUID, *, hold_id: UUID, allocation_id: UUID, subjects: int, now: datetime
+) -> Taking:
+    """How a booking (`claim_id`) takes over what a hold has taken of so many subjects."""
+    parameters = {"taken_hold_id": hold_id, "taken_claim_id": claim_id, "taken_now": now}
+    if hold_id == allocation_id:
+        return Taking(How.HELD, claim_id, subjects, parameters)
+    # The session stays as it is; the seats are kept with its first provider.
+    return Taking(How.HELD_SEATS, allocation_id, 1, parameters)
+
+
 def local_day_around(zone: str, moment: datetime) -> tuple[datetime, datetime]:
     """The local day that holds the moment, as the instants of its beginning and its end."""
     day = local_date(zone, minute(moment))
@@ -220,6 +279,8 @@ async def plan_around(
         without=wish.without,
     )
     plan = found(plan, wish.location_id)
+    if wish.is_agreed:
+        plan = plan.at_any_notice()
     return plan, wish.duration_minutes or plan.durations[0]
 
 

@@ -4,13 +4,11 @@ Time off takes what nobody has: where a booking or hold is, there can be no othe
 is taken in pieces, and whoever gives time back calls `refill`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
-    BigInteger,
     ColumnElement,
     Select,
     bindparam,
@@ -19,20 +17,19 @@ from sqlalchemy import (
     literal,
     select,
     text,
+    update,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP, TSTZRANGE, Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.availability.models import Allocation, TimeOff
 from app.core.pagination import Keyset
+from app.database import AnyRow
+from app.providers.models import Provider
 
 _START: ColumnElement[datetime] = func.lower(TimeOff.during, type_=TIMESTAMP(timezone=True))
 
 TIME_OFF = Keyset(TimeOff.id, {"start": _START, "created_at": TimeOff.created_at})
-
-_LOCK = select(
-    func.pg_advisory_xact_lock(func.unnest(bindparam("keys", type_=ARRAY(BigInteger()))))
-)
 
 REFILLING = text(
     """
@@ -82,17 +79,6 @@ _EMPTYING = (
     )
     .columns(during=TSTZRANGE())
 )
-
-
-async def lock_subjects(session: AsyncSession, ids: Iterable[UUID]) -> None:
-    """Wait until nobody else decides about the time of these subjects, and keep it so until commit.
-
-    One round trip; always in the same order, so that two who want several do not wait for each
-    other. Late and once: what was read before may have changed meanwhile.
-    """
-    # Half of a UUIDv7 is random: as good a key as a hash of the whole.
-    keys = sorted({int.from_bytes(i.bytes[8:], signed=True) for i in ids})
-    await session.execute(_LOCK, {"keys": keys})
 
 
 async def refill(session: AsyncSession, subject_id: UUID, during: Range[datetime]) -> None:
@@ -149,3 +135,39 @@ def time_off_of(
         between = literal(Range(start, end), TSTZRANGE())
         statement = statement.where(TimeOff.during.op("&&")(between))
     return statement
+
+
+async def owned_by(session: AsyncSession, user_id: UUID) -> Sequence[AnyRow]:
+    """All time off in the calendar that this account owns, in order."""
+    rows: Sequence[AnyRow] = (
+        await session.execute(
+            select(
+                TimeOff.id,
+                _START.label("start"),
+                func.upper(TimeOff.during).label("end"),
+                TimeOff.reason,
+                TimeOff.created_at,
+                TimeOff.updated_at,
+            )
+            .join(Provider, Provider.id == TimeOff.provider_id)
+            .where(Provider.user_id == user_id)
+            .order_by(TimeOff.during, TimeOff.id)
+        )
+    ).all()
+    return rows
+
+
+async def forget_reasons(session: AsyncSession, user_id: UUID) -> Sequence[UUID]:
+    """Empty the reasons for time off in the calendar that this account owns; whose had one?"""
+    forgotten = await session.scalars(
+        update(TimeOff)
+        .where(
+            TimeOff.provider_id == Provider.id,
+            Provider.user_id == user_id,
+            TimeOff.reason != "",
+        )
+        .values(reason="", version=TimeOff.version + 1)
+        .returning(TimeOff.id)
+        .execution_options(synchronize_session=False)
+    )
+    return forgotten.all()

@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.principal import Principal
+from app.availability import repository as calendars
 from app.availability import time_off_repository as repository
 from app.availability.models import TimeOff
 from app.availability.time_off_schemas import TimeOffCreate, TimeOffCreated, TimeOffOut
@@ -41,7 +42,7 @@ class TimeOffService:
         time_off = TimeOff(provider_id=provider_id, during=during, reason=wanted.reason)
         self._session.add(time_off)
         await self._session.flush()
-        await repository.lock_subjects(self._session, [provider_id])
+        await calendars.lock_subjects(self._session, [provider_id])
         await repository.drop_expired_holds(self._session, provider_id, during, self._clock())
         await repository.refill(self._session, provider_id, during)
         await raise_calendar_versions(self._session, [provider_id])
@@ -71,7 +72,7 @@ class TimeOffService:
         seen.check(time_off.version)
         await self._session.delete(time_off)
         await self._session.flush()
-        await repository.lock_subjects(self._session, [provider_id])
+        await calendars.lock_subjects(self._session, [provider_id])
         emptied = await repository.empty(self._session, provider_id, time_off.during)
         if emptied is not None:  # the pieces may have been those of several
             await repository.refill(self._session, provider_id, emptied)
@@ -114,7 +115,12 @@ class TimeOffService:
 
 async def lock_subjects(session: AsyncSession, ids: Iterable[UUID]) -> None:
     """For the rooms above: nobody else decides about the time of these subjects until commit."""
-    await repository.lock_subjects(session, ids)
+    await calendars.lock_subjects(session, ids)
+
+
+async def refill(session: AsyncSession, subject_id: UUID, during: Range[datetime]) -> None:
+    """For the rooms above, under the lock: what is free of `during` is off again, if it should."""
+    await repository.refill(session, subject_id, during)
 
 
 async def forget_subject(session: AsyncSession, subject_id: UUID) -> None:

@@ -1,24 +1,149 @@
-"""Bookings for routes: one that writes, one that only reads."""
+"""Bookings for routes: to read, to write, to act on, to hold; and callers without an account."""
 
-from typing import Annotated
+import hashlib
+import hmac
+from typing import Annotated, Final
 
-from fastapi import Depends
+from fastapi import Depends, Header, Request, Response
+from pydantic import SecretStr
 
+from app.auth.dependencies import MaybePrincipal, current_principal
+from app.auth.permissions import Permission
+from app.auth.principal import Principal
+from app.auth.throttling import HOUR, MINUTE, QUARTER, Limits, Throttle, throttled
 from app.availability.dependencies import Availability, AvailabilityReader
+from app.bookings.action_service import ActionService
+from app.bookings.hold_service import Holder, HoldService, Proof
+from app.bookings.manage_service import ManageService
+from app.bookings.manage_tokens import ManageTokens
 from app.bookings.service import BookingService
-from app.core.dependencies import AppClock
+from app.core.dependencies import AppClock, AppSettings
+from app.core.errors import Forbidden
+from app.core.rate_limit import Policy, network_of
 from app.core.unit_of_work import ReadSession, Session
 
+HOLDS: Final = Limits(
+    address=Policy("holds", 120, QUARTER), overall=Policy("holds-overall", 6000, MINUTE)
+)
+GUEST_BOOKINGS: Final = Limits(
+    account=Policy("guest-bookings-email", 10, HOUR),
+    address=Policy("guest-bookings", 60, HOUR),
+    overall=Policy("guest-bookings-overall", 600, MINUTE),
+)
+MANAGE: Final = Limits(
+    address=Policy("manage", 120, QUARTER), overall=Policy("manage-overall", 6000, MINUTE)
+)
 
-async def bookings(session: Session, availability: Availability, clock: AppClock) -> BookingService:
-    return BookingService(session, availability, clock)
+holds_throttled = throttled(HOLDS)
+manage_throttled = throttled(MANAGE)
+
+
+async def bookings(
+    session: Session, availability: Availability, clock: AppClock, settings: AppSettings
+) -> BookingService:
+    return BookingService(session, availability, clock, settings)
 
 
 async def bookings_reader(
-    session: ReadSession, availability: AvailabilityReader, clock: AppClock
+    session: ReadSession,
+    availability: AvailabilityReader,
+    clock: AppClock,
+    settings: AppSettings,
 ) -> BookingService:
-    return BookingService(session, availability, clock)
+    return BookingService(session, availability, clock, settings)
 
 
+async def actions(
+    session: Session, availability: Availability, clock: AppClock, settings: AppSettings
+) -> ActionService:
+    return ActionService(session, availability, clock, ManageTokens(settings))
+
+
+async def managed(
+    session: Session, availability: Availability, clock: AppClock, settings: AppSettings
+) -> ManageService:
+    tokens = ManageTokens(settings)
+    actions = ActionService(session, availability, clock, tokens)
+    return ManageService(session, actions, tokens, clock)
+
+
+async def managed_reader(
+    session: ReadSession,
+    availability: AvailabilityReader,
+    clock: AppClock,
+    settings: AppSettings,
+) -> ManageService:
+    tokens = ManageTokens(settings)
+    actions = ActionService(session, availability, clock, tokens)
+    return ManageService(session, actions, tokens, clock)
+
+
+Managed = Annotated[ManageService, Depends(managed)]
+ManagedReader = Annotated[ManageService, Depends(managed_reader)]
+Actions = Annotated[ActionService, Depends(actions)]
 Bookings = Annotated[BookingService, Depends(bookings)]
 BookingsReader = Annotated[BookingService, Depends(bookings_reader)]
+
+
+async def holds(
+    session: Session, availability: Availability, clock: AppClock, settings: AppSettings
+) -> HoldService:
+    return HoldService(session, availability, clock, settings.HOLDS_PER_CALLER)
+
+
+Holds = Annotated[HoldService, Depends(holds)]
+
+
+async def booker_or_visitor(principal: MaybePrincipal) -> Principal | None:
+    """Who wants to book: an account that may, or a visitor, who may where guests are admitted."""
+    if principal is None:
+        return None
+    if not (await current_principal(principal)).may(Permission.BOOKINGS_CREATE):
+        raise Forbidden
+    return principal
+
+
+BookerOrVisitor = Annotated[Principal | None, Depends(booker_or_visitor)]
+
+
+async def guest_throttle(
+    request: Request, response: Response, principal: MaybePrincipal
+) -> Throttle | None:
+    """The limits of a visitor who books; who has an account is known by it."""
+    if principal is not None:
+        return None
+    host = request.client.host if request.client else ""
+    limiter = request.app.state.rate_limiter
+    throttle = Throttle(limiter, GUEST_BOOKINGS, network_of(host), response)
+    await throttle.enter()
+    return throttle
+
+
+guests_throttled = Depends(guest_throttle)
+GuestThrottle = Annotated[Throttle | None, guests_throttled]
+
+
+async def holder(request: Request, principal: BookerOrVisitor, settings: AppSettings) -> Holder:
+    """Whose holds are counted together. Networks are digested: the database holds no address."""
+    if principal is not None:
+        return Holder.of(principal)
+    network = network_of(request.client.host if request.client else "")
+    key = settings.SECRET_KEY.get_secret_value().encode()
+    digest = hmac.digest(key, f"holder\0{network}".encode(), hashlib.sha256)
+    return Holder(f"network {digest[:16].hex()}")
+
+
+async def proof(
+    principal: MaybePrincipal,
+    secret: Annotated[
+        SecretStr | None,
+        Header(alias="X-Hold-Secret", description="A visitor's hold is used with its secret."),
+    ] = None,
+) -> Proof:
+    return Proof(
+        principal.user_id if principal else None, secret.get_secret_value() if secret else None
+    )
+
+
+CallersHolder = Annotated[Holder, Depends(holder)]
+HoldProof = Annotated[Proof, Depends(proof)]

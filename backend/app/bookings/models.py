@@ -18,9 +18,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.bookings.rules import OCCUPYING, TRANSITIONS, Action, Status
+from app.bookings.rules import OCCUPYING, Status
 from app.bookings.series_models import BookingSeries
-from app.core.errors import InvalidTransition
 from app.core.ids import new_id
 from app.database import Base, Versioned
 
@@ -116,22 +115,3 @@ class Booking(Versioned, Base):
     cancelled_by: Mapped[str | None]
     cancelled_reason: Mapped[str | None]
     cancelled_at: Mapped[datetime | None]
-
-    def cancel(self, *, by: str, reason: str, at: datetime) -> UUID | None:
-        """Cancel, and give up the allocation, whose id is returned for release.
-
-        Raises:
-            InvalidTransition: it is not in a status that can be cancelled.
-        """
-        self._go(Action.CANCEL)
-        self.cancelled_by, self.cancelled_reason, self.cancelled_at = by, reason, at
-        # A cancellation is a new revision of the calendar entry (RFC 5546, 3.2.5).
-        self.sequence += 1
-        released, self.allocation_id = self.allocation_id, None
-        return released
-
-    def _go(self, action: Action) -> None:
-        sources, target = TRANSITIONS[action]
-        if self.status not in sources:
-            raise InvalidTransition(f"A booking that is {self.status} cannot take this action.")
-        self.status = target

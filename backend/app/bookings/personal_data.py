@@ -6,7 +6,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bookings import repository
+from app.bookings import manage_repository, repository
+from app.bookings.views import IMPERSONAL
 from app.core import events
 from app.core.events import Actor, event_values
 from app.core.personal_data import Records
@@ -18,11 +19,13 @@ _EXPORTED = (
     "status",
     "service_name",
     "provider_name",
+    "location_name",
     "starts_at",
     "ends_at",
     "time_zone",
     "duration_minutes",
     "seats",
+    "answers",
     "notes",
     "price_amount",
     "price_currency",
@@ -33,17 +36,6 @@ _EXPORTED = (
     "created_at",
     "updated_at",
 )
-_IMPERSONAL = (
-    "status",
-    "reference",
-    "service_id",
-    "provider_id",
-    "start",
-    "end",
-    "time_zone",
-    "by",
-)
-"""What the log may go on saying about an anonymous booking. Whose it was and why is not in it."""
 
 
 class BookingsOfPeople:
@@ -66,11 +58,24 @@ class BookingsOfPeople:
         record is then seen by the second statement.
         """
         ids = await repository.make_anonymous(session, user_id)
-        await events.forget(session, "booking", ids, keep=_IMPERSONAL)
+        await events.forget(session, "booking", ids, keep=IMPERSONAL)
         # For those who keep copies: they are to forget as well.
         await events.record_all(
             session,
             [event_values("booking.anonymised", subject_id=i, actor=actor) for i in ids],
+        )
+
+
+class BookingsOfGuests:
+    """A guest's bookings. They become an account's, once it has shown that the address is its."""
+
+    async def verified(self, session: AsyncSession, user_id: UUID, email: str) -> None:
+        """Hand the bookings over. One round trip, and another one if there are any."""
+        ids = await manage_repository.give_to(session, user_id, email)
+        actor = Actor("user", user_id)
+        await events.record_all(
+            session,
+            [event_values("booking.claimed", subject_id=i, actor=actor) for i in ids],
         )
 
 

@@ -13,12 +13,16 @@ from sqlalchemy import (
     FromClause,
     Insert,
     Integer,
+    ScalarSelect,
     Select,
     Table,
+    Update,
     Uuid,
     and_,
+    any_,
     bindparam,
     case,
+    delete,
     func,
     insert,
     literal_column,
@@ -26,13 +30,17 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, array
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.auth.models import User
-from app.availability.service import Taking, takings
+from app.availability.plan import COLLECTIVE
+from app.availability.service import How, Taking, takings
+from app.bookings.hold_models import Hold
 from app.bookings.models import Booking
 from app.bookings.rules import OCCUPYING, RELEASED, Status
-from app.catalog.models import Service
+from app.catalog.models import Location, Resource, Service
 from app.core.events import EVENT_COLUMNS, Event
 from app.core.pagination import Keyset
 from app.core.prepared import Prepared
@@ -49,27 +57,80 @@ def _literals(statuses: Collection[Status]) -> list[ColumnElement[str]]:
 
 
 def _view(bookings: FromClause) -> Select[Any]:
-    """Bookings with the names of those concerned, as `schemas.BookingOut` shows them."""
+    """Bookings with the names of those concerned, as `views.booking_out` shows them."""
+    several = func.cardinality(bookings.c.provider_ids) > 1
     return (
         select(
             *bookings.c,
-            bookings.c.policy["cancel_until_minutes"].as_integer().label("cancel_until_minutes"),
             Service.name.label("service_name"),
+            (Service.assignment == literal_column(f"'{COLLECTIVE}'")).label("is_collective"),
             Provider.display_name.label("provider_name"),
-            Provider.user_id.label("provider_user_id"),
+            case((several, _accounts(bookings)), else_=array([Provider.user_id])).label(
+                "provider_user_ids"
+            ),
+            case((several, _providers(bookings))).label("providers"),
+            case((func.cardinality(bookings.c.resource_ids) > 0, _resources(bookings))).label(
+                "resources"
+            ),
+            Location.name.label("location_name"),
             User.name.label("customer_name"),
             User.email.label("customer_email"),
             User.phone.label("customer_phone"),
+            # Postgres' greatest() passes NULLs by.
+            func.greatest(
+                *(of.updated_at for of in (Service, Provider, Location, User)),
+                type_=TIMESTAMP(timezone=True),
+            ).label("named_at"),
         )
         .select_from(bookings)
         .join(Service, Service.id == bookings.c.service_id)
         .join(Provider, Provider.id == bookings.c.provider_id)
+        .outerjoin(Location, Location.id == bookings.c.location_id)
         .outerjoin(User, User.id == bookings.c.customer_id)
+    )
+
+
+def _accounts(bookings: FromClause) -> ScalarSelect[Any]:
+    """The accounts of all who give it; who has none counts as NULL."""
+    one = aliased(Provider)
+    return (
+        select(func.array_agg(one.user_id, type_=ARRAY(Uuid())))
+        .where(one.id == any_(bookings.c.provider_ids))
+        .scalar_subquery()
+    )
+
+
+def _providers(bookings: FromClause) -> ScalarSelect[Any]:
+    return _named(aliased(Provider), bookings.c.provider_ids, ("id", "display_name"))
+
+
+def _resources(bookings: FromClause) -> ScalarSelect[Any]:
+    return _named(aliased(Resource), bookings.c.resource_ids, ("id", "name", "kind"))
+
+
+def _named(of: Any, ids: ColumnElement[Any], names: Sequence[str]) -> ScalarSelect[Any]:  # noqa: ANN401 - an alias
+    """Those with these ids as JSON, in the order of the ids."""
+    members = [part for name in names for part in (name, getattr(of, name))]
+    objects = aggregate_order_by(func.jsonb_build_object(*members), func.array_position(ids, of.id))
+    return (
+        select(func.jsonb_agg(objects, type_=JSONB())).where(of.id == any_(ids)).scalar_subquery()
     )
 
 
 _BOOKINGS = _view(table(Booking))
 _BOOKING = Prepared(_BOOKINGS.where(Booking.id == bindparam("booking_id", type_=Uuid())))
+
+
+def _view_locked() -> Select[Any]:
+    # The row is waited for inside: whoever has just changed it is seen, in whatever they changed.
+    bookings = table(Booking)
+    locked = (
+        select(bookings).where(bookings.c.id == bindparam("booking_id")).with_for_update()
+    ).cte("locked")
+    return _view(locked)
+
+
+_BOOKING_LOCKED = Prepared(_view_locked())
 
 
 def row_if_taken(taken: CTE, into: Table, prefix: str, columns: Collection[str]) -> Insert:
@@ -108,8 +169,10 @@ def _within_customers_limits() -> ColumnElement[bool]:
     )
 
 
-def _book(taken: CTE, parts: Sequence[CTE]) -> Select[Any]:
+def _book(how: How, taken: CTE, parts: Sequence[CTE]) -> Select[Any]:
     bookings = table(Booking)
+    if how in _FROM_HOLDS:
+        parts = [*parts, *_using_hold(taken)]
     booked = (
         row_if_taken(taken, bookings, "booking_", NEW_BOOKING).returning(*bookings.c).cte("booked")
     )
@@ -117,6 +180,17 @@ def _book(taken: CTE, parts: Sequence[CTE]) -> Select[Any]:
     raised = raising_calendar_version(select(taken.c.subject_id)).cte("raised")
     return _view(booked).add_cte(*parts, logged, raised)
 
+
+def _using_hold(taken: CTE) -> list[CTE]:
+    """The hold is gone with the statement that takes its time over, and the log says so."""
+    holds = table(Hold)
+    is_taken = select(taken.c.id).exists()
+    used = delete(holds).where(holds.c.id == bindparam("taken_hold_id"), is_taken).cte("used")
+    logged = row_if_taken(taken, table(Event), "hold_event_", EVENT_COLUMNS).cte("hold_logged")
+    return [used, logged]
+
+
+_FROM_HOLDS = frozenset({How.HELD, How.HELD_SEATS})
 
 NEW_BOOKING = (
     "id",
@@ -153,7 +227,72 @@ NEW_BOOKING = (
 )
 # Built once: to build them takes longer than to run them.
 _BOOK = {
-    how: Prepared(_book(*taking)) for how, taking in takings(_within_customers_limits()).items()
+    how: Prepared(_book(how, *taking))
+    for how, taking in takings(_within_customers_limits()).items()
+}
+
+
+CHANGEABLE = (
+    "status",
+    "allocation_id",
+    "provider_id",
+    "provider_ids",
+    "resource_ids",
+    "location_id",
+    "starts_at",
+    "ends_at",
+    "time_zone",
+    "wall_start",
+    "duration_minutes",
+    "assigned",
+    "manage_digest",
+    "manage_salt",
+    "expires_at",
+    "reschedules",
+    "sequence",
+    "cancelled_by",
+    "cancelled_reason",
+    "cancelled_at",
+)
+"""What an action may change of a booking."""
+
+
+def _changing() -> Update:
+    bookings = table(Booking)
+    values: dict[str, Any] = {
+        name: bindparam(f"booking_{name}", type_=bookings.c[name].type) for name in CHANGEABLE
+    }
+    return (
+        update(bookings)
+        .where(
+            bookings.c.provider_id == bindparam("changed_provider_id"),
+            bookings.c.id == bindparam("changed_id"),
+        )
+        .values(values | {"version": bookings.c.version + 1, "updated_at": func.now()})
+        .returning(*bookings.c)
+    )
+
+
+def _change() -> Select[Any]:
+    changed = _changing().cte("changed")
+    columns = table(Event).c
+    event = select(*(bindparam(f"event_{n}", type_=columns[n].type) for n in EVENT_COLUMNS))
+    logged = insert(table(Event)).from_select(list(EVENT_COLUMNS), event.select_from(changed))
+    return _view(changed).add_cte(logged.cte("logged"))
+
+
+def _move(taken: CTE, parts: Sequence[CTE]) -> Select[Any]:
+    count = select(func.count()).select_from(taken).scalar_subquery()
+    wanted = bindparam("taken_subjects", type_=Integer())
+    moved = _changing().where(count == wanted).cte("moved")
+    logged = row_if_taken(taken, table(Event), "event_", EVENT_COLUMNS).cte("logged")
+    raised = raising_calendar_version(select(taken.c.subject_id)).cte("raised")
+    return _view(moved).add_cte(*parts, logged, raised)
+
+
+_CHANGE = Prepared(_change())
+_MOVE = {
+    how: Prepared(_move(*taking)) for how, taking in takings(_within_customers_limits()).items()
 }
 
 
@@ -181,11 +320,13 @@ async def book(
     booking: dict[str, Any],
     event: dict[str, Any],
     limits: CustomersLimits,
+    hold_event: dict[str, Any] | None = None,
 ) -> AnyRow | None:
     """Take the time, write the booking, its event and the calendars' next versions.
 
     One statement, one round trip. None: somebody else was faster, or the customer has enough; of
-    several subjects some may then have been taken.
+    several subjects some may then have been taken. `hold_event` is for time that a hold has taken,
+    and that is used up by it.
     """
     parameters = (
         taking.parameters
@@ -193,9 +334,54 @@ async def book(
         | prefixed("booking_", booking)
         | prefixed("event_", event)
         | prefixed("limits_", asdict(limits))
+        | prefixed("hold_event_", hold_event or {})
     )
     row: AnyRow | None = await _BOOK[taking.how].first(session, parameters)
     return row
+
+
+async def change(
+    session: AsyncSession, row: AnyRow, changes: dict[str, Any], *, event: dict[str, Any]
+) -> AnyRow:
+    """Change a booking whose row is locked, and log it. One statement, one round trip.
+
+    Returns the booking as it is now, like `view`.
+    """
+    parameters = _changed(row, changes) | prefixed("event_", event)
+    changed: AnyRow = (await _CHANGE.all(session, parameters))[0]
+    return changed
+
+
+async def move(
+    session: AsyncSession,
+    row: AnyRow,
+    changes: dict[str, Any],
+    *,
+    taking: Taking,
+    event: dict[str, Any],
+    limits: CustomersLimits,
+) -> AnyRow | None:
+    """Take another time for a booking whose row is locked and whose own time is given back.
+
+    One statement, one round trip, and None as `book` says it.
+    """
+    parameters = (
+        taking.parameters
+        | {"taken_subjects": taking.subjects}
+        | _changed(row, changes)
+        | prefixed("event_", event)
+        | prefixed("limits_", asdict(limits))
+    )
+    moved: AnyRow | None = await _MOVE[taking.how].first(session, parameters)
+    return moved
+
+
+def _changed(row: AnyRow, changes: dict[str, Any]) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in CHANGEABLE} | changes
+    return prefixed("booking_", values) | {
+        "changed_provider_id": row.provider_id,
+        "changed_id": row.id,
+    }
 
 
 async def are_within(session: AsyncSession, limits: CustomersLimits) -> bool:
@@ -217,13 +403,11 @@ async def view(session: AsyncSession, booking_id: UUID) -> AnyRow | None:
     return row
 
 
-async def booking_for_update(session: AsyncSession, booking_id: UUID) -> Booking | None:
-    return await session.scalar(
-        select(Booking)
-        .where(Booking.id == booking_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
+async def view_locked(session: AsyncSession, booking_id: UUID) -> AnyRow | None:
+    """The booking as it is once everybody who is changing it has done so; it is then ours."""
+    parameters = {"booking_id": booking_id}
+    row: AnyRow | None = await _BOOKING_LOCKED.first(session, parameters)
+    return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,29 +420,61 @@ class Filter:
     service_id: UUID | None = None
     provider_id: UUID | None = None
     customer_id: UUID | None = None
+    q: str | None = None
 
 
-def bookings(wanted: Filter, *, visible_to: UUID | None) -> Select[Any]:
+def bookings(wanted: Filter, *, visible_to: UUID | None, now: datetime) -> Select[Any]:
     """The bookings that match; with `visible_to`, only those of that customer or provider."""
     statement = _BOOKINGS
     if visible_to is not None:
+        theirs = select(Provider.id).where(Provider.user_id == visible_to)
         statement = statement.where(
-            or_(Booking.customer_id == visible_to, Provider.user_id == visible_to)
+            or_(
+                Booking.customer_id == visible_to,
+                Booking.provider_id.in_(theirs),
+                _is_given_by(func.array(theirs.scalar_subquery())),
+            )
         )
     if wanted.status:
-        statement = statement.where(Booking.status.in_(wanted.status))
+        statement = statement.where(or_(*(_has_status(status, now) for status in wanted.status)))
     if wanted.start_from is not None:
         statement = statement.where(Booking.starts_at >= wanted.start_from)
     if wanted.start_to is not None:
         statement = statement.where(Booking.starts_at < wanted.start_to)
+    if wanted.provider_id is not None:
+        named = wanted.provider_id
+        statement = statement.where(
+            or_(Booking.provider_id == named, _is_given_by(array([named], type_=Uuid())))
+        )
     for column, value in (
         (Booking.service_id, wanted.service_id),
-        (Booking.provider_id, wanted.provider_id),
         (Booking.customer_id, wanted.customer_id),
     ):
         if value is not None:
             statement = statement.where(column == value)
+    if wanted.q:
+        people = (User.name, User.email, Booking.guest_name, Booking.guest_email)
+        statement = statement.where(
+            or_(*(c.icontains(wanted.q, autoescape=True) for c in (Booking.reference, *people)))
+        )
     return statement
+
+
+def _is_given_by(provider_ids: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether one of these takes part in what several give together."""
+    return and_(
+        func.cardinality(Booking.provider_ids) > 1, Booking.provider_ids.overlap(provider_ids)
+    )
+
+
+def _has_status(status: str, now: datetime) -> ColumnElement[bool]:
+    """As `rules.status_at` has it: what has expired is not pending, even if no one has noticed."""
+    waited = and_(Booking.status == Status.PENDING.value, Booking.expires_at <= now)
+    if status == Status.EXPIRED:
+        return or_(Booking.status == status, waited)
+    if status == Status.PENDING:
+        return and_(Booking.status == status, Booking.expires_at > now)
+    return Booking.status == status
 
 
 async def of_customer(session: AsyncSession, customer_id: UUID) -> Sequence[AnyRow]:
@@ -277,6 +493,7 @@ async def make_anonymous(session: AsyncSession, customer_id: UUID) -> Sequence[U
         .where(Booking.customer_id == customer_id)
         .values(
             customer_id=None,
+            answers={},
             notes="",
             cancelled_reason=case((Booking.cancelled_reason.is_not(None), "")),
             version=Booking.version + 1,

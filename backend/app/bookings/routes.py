@@ -3,36 +3,39 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response, status
+from fastapi import APIRouter, Query, Request, Response, status
 
-from app.auth.dependencies import CurrentPrincipal, Idempotent, require
-from app.auth.permissions import Permission
-from app.auth.principal import Principal
-from app.availability.errors import SlotTaken, SlotUnavailable
-from app.bookings.dependencies import Bookings, BookingsReader
-from app.bookings.errors import PolicyViolation
+from app.auth.dependencies import CurrentPrincipal, Idempotent
+from app.auth.errors import EmailDomainNotAllowed
+from app.availability.errors import NoSeatsLeft, SlotHeld, SlotTaken, SlotUnavailable
+from app.bookings.dependencies import (
+    BookerOrVisitor,
+    Bookings,
+    BookingsReader,
+    GuestThrottle,
+    guests_throttled,
+)
+from app.bookings.errors import HoldExpired
 from app.bookings.repository import Filter
 from app.bookings.rules import Status
-from app.bookings.schemas import BookingCreate, BookingOut, Cancellation
+from app.bookings.schemas import BookingCreate, BookingCreated, BookingOut, HistoryItem
 from app.core.errors import (
     Forbidden,
     IdempotencyInProgress,
     IdempotencyKeyReused,
-    InvalidTransition,
     NotFound,
+    RateLimited,
     Unauthenticated,
     ValidationFailed,
-    VersionMismatch,
 )
-from app.core.pagination import Page, Paging
-from app.core.preconditions import Precondition, etag
+from app.core.idempotency import seal_answer
+from app.core.pagination import Page, Paging, everything
+from app.core.preconditions import answer_in_full, etag
 from app.core.problems import problems
 from app.core.routing import ApiRoute
 from app.core.schemas import Instant
 
 router = APIRouter(prefix="/bookings", tags=["bookings"], route_class=ApiRoute)
-
-Booker = Annotated[Principal, Depends(require(Permission.BOOKINGS_CREATE))]
 
 
 @router.post(
@@ -40,26 +43,42 @@ Booker = Annotated[Principal, Depends(require(Permission.BOOKINGS_CREATE))]
     status_code=status.HTTP_201_CREATED,
     operation_id="bookings_create",
     summary="Book a time",
+    description=(
+        "For oneself; for whomever, by staff; and as a `guest`, without an account, where the"
+        " service admits guests. With `hold_id`, the time that one has held becomes the booking."
+    ),
     responses=problems(
         Unauthenticated,
         Forbidden,
+        EmailDomainNotAllowed,
         NotFound,
         SlotTaken,
+        SlotHeld,
+        NoSeatsLeft,
+        HoldExpired,
         SlotUnavailable,
         ValidationFailed,
         IdempotencyInProgress,
         IdempotencyKeyReused,
+        RateLimited,
     ),
-    dependencies=[Idempotent],
+    openapi_extra={"security": [{}]},
+    dependencies=[guests_throttled, Idempotent],
 )
 async def create_booking(
     wanted: BookingCreate,
-    principal: Booker,
+    principal: BookerOrVisitor,
     bookings: Bookings,
+    throttle: GuestThrottle,
     request: Request,
     response: Response,
-) -> BookingOut:
+) -> BookingCreated:
+    if throttle is not None and wanted.guest is not None:
+        # A mail goes there, whoever owns the address.
+        await throttle.admit(wanted.guest.email)
     booking = await bookings.book(wanted, principal)
+    if booking.manage_token is not None:
+        seal_answer(request)
     response.headers["Location"] = f"{request.scope['path']}/{booking.id}"
     response.headers["ETag"] = etag(booking.version)
     return booking
@@ -69,7 +88,10 @@ async def create_booking(
     "",
     operation_id="bookings_list",
     summary="List my bookings",
-    description="Mine as a customer and as a provider; everyone's with `bookings:read_all`.",
+    description=(
+        "Mine as a customer and as a provider; everyone's with `bookings:read_all`. What nobody"
+        " has approved in time is `expired`."
+    ),
     responses=problems(Unauthenticated, ValidationFailed),
 )
 async def list_bookings(
@@ -83,11 +105,15 @@ async def list_bookings(
     service_id: UUID | None = None,
     provider_id: UUID | None = None,
     customer_id: UUID | None = None,
+    q: Annotated[
+        str | None,
+        Query(max_length=200, description="Part of the reference, or of a name or address."),
+    ] = None,
     sort: Annotated[
         str, Query(description="`start` or `created_at`; `-` before it: descending.")
     ] = "-start",
 ) -> Page[BookingOut]:
-    wanted = Filter(status, start_from, start_to, service_id, provider_id, customer_id)
+    wanted = Filter(status, start_from, start_to, service_id, provider_id, customer_id, q)
     return await bookings.list_bookings(wanted, page, sort=sort, principal=principal)
 
 
@@ -98,40 +124,27 @@ async def list_bookings(
     responses=problems(Unauthenticated, NotFound, ValidationFailed),
 )
 async def get_booking(
-    booking_id: UUID, bookings: BookingsReader, principal: CurrentPrincipal, response: Response
-) -> BookingOut:
-    booking = await bookings.show(booking_id, principal)
-    response.headers["ETag"] = etag(booking.version)
-    return booking
-
-
-@router.post(
-    "/{booking_id}/cancel",
-    operation_id="bookings_cancel",
-    summary="Cancel a booking",
-    description="Its time is offered again at once. Deadlines bind customers, not staff.",
-    responses=problems(
-        Unauthenticated,
-        Forbidden,
-        NotFound,
-        InvalidTransition,
-        VersionMismatch,
-        PolicyViolation,
-        ValidationFailed,
-        IdempotencyInProgress,
-        IdempotencyKeyReused,
-    ),
-    dependencies=[Idempotent],
-)
-async def cancel_booking(
     booking_id: UUID,
+    bookings: BookingsReader,
     principal: CurrentPrincipal,
-    bookings: Bookings,
-    seen: Precondition,
+    request: Request,
     response: Response,
-    cancellation: Cancellation | None = None,
 ) -> BookingOut:
-    reason = cancellation.reason if cancellation else ""
-    booking = await bookings.cancel(booking_id, reason, seen, principal)
+    booking, is_told_by_version = await bookings.show_version(booking_id, principal)
     response.headers["ETag"] = etag(booking.version)
+    if not is_told_by_version:
+        answer_in_full(request)
     return booking
+
+
+@router.get(
+    "/{booking_id}/history",
+    operation_id="bookings_history",
+    summary="Show what happened to a booking",
+    description="The oldest first. Customers are told nobody's id but their own.",
+    responses=problems(Unauthenticated, NotFound, ValidationFailed),
+)
+async def get_history(
+    booking_id: UUID, bookings: BookingsReader, principal: CurrentPrincipal
+) -> Page[HistoryItem]:
+    return everything(await bookings.history(booking_id, principal))

@@ -1,6 +1,6 @@
-"""Booking, seeing and cancelling appointments."""
+"""Booking and seeing appointments; what is done with them later is in `action_service`."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -8,8 +8,10 @@ from zoneinfo import ZoneInfo
 from asyncpg import ForeignKeyViolationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.auth.errors import EmailDomainNotAllowed
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
+from app.auth.rules import email_domain_allowed
 from app.availability.errors import SlotTaken, SlotUnavailable
 from app.availability.plan import Candidate
 from app.availability.rules import Reason
@@ -20,61 +22,98 @@ from app.availability.service import (
     Wish,
     local_day_around,
     taking,
+    taking_held,
 )
 from app.bookings import repository
-from app.bookings.errors import PolicyReason, PolicyViolation
+from app.bookings.errors import HoldExpired
+from app.bookings.hold_models import Hold
+from app.bookings.hold_service import HoldService, Proof, used_event
+from app.bookings.manage_tokens import ManageTokens
+from app.bookings.questions import checked_answers
 from app.bookings.repository import CustomersLimits, Filter
 from app.bookings.rules import (
-    PENDING_LIFETIME,
+    GUEST,
+    Caller,
+    Role,
     Status,
-    allowed_actions,
-    cancel_deadline,
-    is_staff,
-    may_see,
+    approval_ends,
+    changes_with_time,
+    role_of,
 )
-from app.bookings.schemas import (
-    AllowedActionOut,
-    BookingCreate,
-    BookingOut,
-    Cancelled,
-    Customer,
-    NamedProvider,
-    NamedService,
-    Policy,
-)
-from app.catalog.schemas import Money
+from app.bookings.schemas import BookingCreate, BookingCreated, BookingOut, Guest, HistoryItem
+from app.bookings.views import booking_out, described, history
+from app.config import Settings
 from app.core.clock import Clock
-from app.core.errors import Forbidden, NotFound, ValidationFailed
-from app.core.events import event_values, record
+from app.core.errors import FieldError, Forbidden, NotFound, Unauthenticated, ValidationFailed
+from app.core.events import about, event_values
 from app.core.ids import new_id, new_reference
+from app.core.jobs import enqueue
 from app.core.pagination import Page, PageRequest
-from app.core.preconditions import IfMatch
 from app.core.unit_of_work import constraint_name
 from app.database import AnyRow
+
+EXPIRE = "booking.expire"
+"""The job that ends a booking's wait for approval."""
+MAIL_LINK = "booking.mail_link"
+MAIL_NEW_LINK = "booking.mail_new_link"
+"""The jobs that mail a guest the link to a booking that is new, or has moved."""
 
 
 class BookingService:
     def __init__(
-        self, session: AsyncSession, availability: AvailabilityService, clock: Clock
+        self,
+        session: AsyncSession,
+        availability: AvailabilityService,
+        clock: Clock,
+        settings: Settings,
     ) -> None:
         self._session = session
         self._availability = availability
         self._clock = clock
+        self._settings = settings
+        self._holds = HoldService(session, availability, clock, settings.HOLDS_PER_CALLER)
+        self._tokens = ManageTokens(settings)
 
-    async def book(self, wanted: BookingCreate, principal: Principal) -> BookingOut:
+    async def book(self, wanted: BookingCreate, principal: Principal | None) -> BookingCreated:
         """Book a time with the wished provider, or with one whom the service's assignment picks.
 
         Two round trips: one for everything the decision needs, one that takes the time and writes
         the booking, its event and the calendars' versions. Each candidate lost to a race adds one;
-        what one insert cannot decide adds two (see `AvailabilityService.opening`).
+        what one insert cannot decide adds two (see `AvailabilityService.opening`). A hold that is
+        used adds one, and a guest's mail another one.
 
         Raises:
-            NotFound: no such service, or location.
+            NotFound: no such service, location or hold.
             SlotUnavailable: the time cannot be booked, with the reason.
             SlotTaken, SlotHeld, NoSeatsLeft: somebody has it, or was faster.
-            Forbidden, ValidationFailed: booking for another customer.
+            HoldExpired: the hold has ended.
+            Unauthenticated: a visitor, and the service admits no guests.
+            Forbidden, EmailDomainNotAllowed, ValidationFailed: for whom it is.
         """
-        customer_id = _customer(wanted, principal)
+        customer_id = self._customer(wanted, principal)
+        hold = None
+        if wanted.hold_id is not None:
+            hold = await self._hold(wanted, principal)
+            opening = await self._held(hold, customer_id)
+        else:
+            opening = await self._opening(wanted, customer_id)
+        if principal is None and not opening.plan.allow_guests:
+            raise Unauthenticated
+        booking = {
+            "customer_id": customer_id,
+            "answers": checked_answers(wanted.answers, opening.plan.questions),
+            "notes": wanted.notes,
+            "source": _source(customer_id, principal),
+            **(_guest_columns(wanted.guest) if wanted.guest else {}),
+        }
+        for candidate in opening.candidates:
+            row = await self._take(opening, candidate, booking, principal, hold)
+            if row is not None:
+                return await self._follow_up(row, principal)
+        raise SlotTaken
+
+    async def _opening(self, wanted: BookingCreate, customer_id: UUID | None) -> Opening:
+        """The opening that is wished for, once whoever else books for this customer has done so."""
         wish = Wish(
             wanted.service_id,
             wanted.start,
@@ -84,97 +123,129 @@ class BookingService:
             wanted.seats,
         )
         opening = await self._availability.opening(wish)
-        plan = opening.plan
-        if plan.limits.bind_customer and customer_id is not None:
+        if opening.plan.limits.bind_customer and customer_id is not None:
             # Two bookings of one customer are counted one after the other.
             opening = await self._availability.opening(wish, locking=[customer_id])
-        booking = {
-            "customer_id": customer_id,
-            "notes": wanted.notes,
-            "source": "customer" if customer_id == principal.user_id else "staff",
-        }
-        for candidate in opening.candidates:
-            row = await self._take(opening, candidate, booking, principal)
-            if row is not None:
-                return _booking_out(row, principal, self._clock())
-        raise SlotTaken
+        return opening
 
-    async def cancel(
-        self, booking_id: UUID, reason: str, seen: IfMatch, principal: Principal
-    ) -> BookingOut:
-        """Cancel a booking and give its time back.
+    async def _hold(self, wanted: BookingCreate, principal: Principal | None) -> Hold:
+        """The caller's hold, if it is of what is wanted."""
+        if wanted.hold_id is None:
+            raise ValueError("no hold is named")
+        secret = wanted.hold_secret.get_secret_value() if wanted.hold_secret else None
+        proof = Proof(principal.user_id if principal else None, secret)
+        hold = await self._holds.mine(wanted.hold_id, proof)
+        _check_that_it_is_held(wanted, hold)
+        return hold
 
-        Raises:
-            NotFound: no such booking, or somebody else's.
-            VersionMismatch, InvalidTransition.
-            PolicyViolation: a customer's deadline has passed.
-        """
-        row = await self._visible(booking_id, principal)
-        booking = await repository.booking_for_update(self._session, row.id)
-        if booking is None:
-            raise NotFound
-        seen.check(booking.version)
-        now, staff = self._clock(), is_staff(principal, row)
-        if not staff and booking.customer_id != principal.user_id:
-            raise Forbidden
-        before = booking.status
-        released = booking.cancel(by="staff" if staff else "customer", reason=reason, at=now)
-        deadline = cancel_deadline(principal, row)
-        if deadline is not None and now > deadline:
-            raise PolicyViolation(PolicyReason.CANCEL_DEADLINE_PASSED)
-        await self._session.flush()
-        if released is not None:
-            await self._availability.release(booking.id, released)
-        await record(
-            self._session,
-            "booking.cancelled",
-            subject_id=booking_id,
-            actor=principal.actor,
-            before={"status": before},
-            after={"status": booking.status, "reason": reason, "by": booking.cancelled_by},
+    async def _held(self, hold: Hold, customer_id: UUID | None) -> Opening:
+        wish = Wish(
+            hold.service_id,
+            hold.starts_at,
+            hold.provider_id,
+            hold.location_id,
+            hold.duration_minutes,
+            hold.seats,
         )
-        return await self.show(booking_id, principal)
+        opening = await self._availability.kept(
+            wish, provider_ids=hold.provider_ids, resource_ids=hold.resource_ids
+        )
+        if opening.plan.limits.bind_customer and customer_id is not None:
+            await self._availability.lock([customer_id])
+        return opening
+
+    async def _follow_up(self, row: AnyRow, principal: Principal | None) -> BookingCreated:
+        """What a new booking brings about, and the answer."""
+        await expire_in_time(self._session, row, self._clock())
+        caller, token = Caller.of(principal) if principal else GUEST, None
+        await mail_link(self._session, row)
+        if row.manage_salt is not None and principal is None:
+            # It is the guest's, and none of the staff's business.
+            token = self._tokens.derive(row.id, row.manage_salt)
+        booking = booking_out(row, caller, self._clock())
+        return BookingCreated.model_construct(**booking.__dict__, manage_token=token)
 
     async def show(self, booking_id: UUID, principal: Principal) -> BookingOut:
         """A booking. Raises NotFound also for another person's: both look the same."""
-        row = await self._visible(booking_id, principal)
-        return _booking_out(row, principal, self._clock())
+        caller = Caller.of(principal)
+        row, _ = await self._visible(booking_id, caller)
+        return booking_out(row, caller, self._clock())
+
+    async def show_version(self, booking_id: UUID, principal: Principal) -> tuple[BookingOut, bool]:
+        """A booking, and whether its version says all there is to say about the answer.
+
+        It does not once time has changed what may be done, or somebody the name of somebody or
+        something in it: then two answers may differ and have the same version.
+
+        Raises:
+            NotFound: no such booking, or somebody else's.
+        """
+        caller, now = Caller.of(principal), self._clock()
+        row, role = await self._visible(booking_id, caller)
+        may_differ = changes_with_time(role, row, now) or row.named_at > row.updated_at
+        return booking_out(row, caller, now), not may_differ
+
+    async def history(self, booking_id: UUID, principal: Principal) -> list[HistoryItem]:
+        """All that happened to a booking, the oldest first. Two round trips.
+
+        Raises:
+            NotFound: no such booking, or somebody else's.
+        """
+        caller = Caller.of(principal)
+        row, role = await self._visible(booking_id, caller)
+        events = await about(self._session, "booking", [booking_id])
+        return history(events, caller, role, row.customer_id)
 
     async def list_bookings(
         self, wanted: Filter, page: PageRequest, *, sort: str, principal: Principal
     ) -> Page[BookingOut]:
         """The caller's bookings, as customer and as provider; all, for who may read all."""
         everyone = principal.may(Permission.BOOKINGS_READ_ALL)
-        now = self._clock()
+        caller, now = Caller.of(principal), self._clock()
         return await repository.BOOKINGS.page(
             self._session,
-            repository.bookings(wanted, visible_to=None if everyone else principal.user_id),
+            repository.bookings(
+                wanted, visible_to=None if everyone else principal.user_id, now=now
+            ),
             page,
             sort=sort,
-            build=lambda row: _booking_out(row, principal, now),
+            build=lambda row: booking_out(row, caller, now),
         )
 
-    async def _visible(self, booking_id: UUID, principal: Principal) -> AnyRow:
+    async def _visible(self, booking_id: UUID, caller: Caller) -> tuple[AnyRow, Role]:
         row = await repository.view(self._session, booking_id)
-        if row is None or not may_see(principal, row):
+        role = role_of(caller, row) if row is not None else None
+        if row is None or role is None:
             raise NotFound
-        return row
+        return row, role
 
     async def _take(
         self,
         opening: Opening,
         candidate: Candidate,
         given: dict[str, Any],
-        principal: Principal,
+        principal: Principal | None,
+        hold: Hold | None,
     ) -> AnyRow | None:
         """Book this candidate; None: somebody was faster."""
-        booking_id = new_id()
-        how = taking(opening, candidate, booking_id, session_id=new_id())
+        booking_id, actor = new_id(), principal.actor if principal else GUEST.actor
+        if hold is None:
+            how = taking(opening, candidate, booking_id, session_id=new_id())
+        else:
+            how = taking_held(
+                booking_id,
+                hold_id=hold.id,
+                allocation_id=hold.allocation_id,
+                subjects=len(candidate.subject_ids),
+                now=self._clock(),
+            )
         booking = new_booking(opening, candidate, self._clock()) | {
             "id": booking_id,
             "allocation_id": how.allocation_id,
             **given,
         }
+        if booking["guest_email"] is not None:
+            booking |= self._tokens.new_columns(booking_id)
         limits = customers_limits(opening, candidate, booking["customer_id"], self._clock())
         try:
             row = await repository.book(
@@ -184,10 +255,11 @@ class BookingService:
                 event=event_values(
                     "booking.created",
                     subject_id=booking_id,
-                    actor=principal.actor,
+                    actor=actor,
                     after=described(booking),
                 ),
                 limits=limits,
+                hold_event=used_event(hold, booking_id, actor) if hold else None,
             )
         except ForeignKeyViolationError as error:
             if constraint_name(error) == "fk_bookings_customer_id_users":
@@ -195,7 +267,29 @@ class BookingService:
             raise
         if row is None:
             await self._explain_refusal(opening, how, limits)
+            if hold is not None:
+                raise HoldExpired
         return row
+
+    def _customer(self, wanted: BookingCreate, principal: Principal | None) -> UUID | None:
+        """The account that it is for; None: a guest's."""
+        guest = wanted.guest
+        if guest is not None and wanted.customer_id is not None:
+            raise ValidationFailed.at("#/guest", "either a guest or a customer")
+        if principal is None:
+            if guest is None:
+                raise Unauthenticated
+        elif guest is None and wanted.customer_id in {None, principal.user_id}:
+            return principal.user_id
+        elif not principal.may(Permission.BOOKINGS_WRITE_ALL):
+            raise Forbidden("Only staff book for others.")
+        if guest is not None:
+            domains = self._settings.ALLOWED_EMAIL_DOMAINS
+            if self._settings.ENFORCE_EMAIL_DOMAIN and not email_domain_allowed(
+                guest.email, domains
+            ):
+                raise EmailDomainNotAllowed
+        return wanted.customer_id
 
     async def _explain_refusal(
         self, opening: Opening, how: Taking, limits: CustomersLimits
@@ -209,12 +303,50 @@ class BookingService:
             await self._availability.undo(how)
 
 
-def _customer(wanted: BookingCreate, principal: Principal) -> UUID:
-    if wanted.customer_id is None or wanted.customer_id == principal.user_id:
-        return principal.user_id
-    if not principal.may(Permission.BOOKINGS_WRITE_ALL):
-        raise Forbidden("Only staff book for others.")
-    return wanted.customer_id
+async def expire_in_time(session: AsyncSession, booking: AnyRow, now: datetime) -> None:
+    """Have a booking that waits for approval expire when its time is up; one round trip."""
+    if booking.status == Status.PENDING:
+        await enqueue(session, EXPIRE, booking.id, after=booking.expires_at - now)
+
+
+async def mail_link(session: AsyncSession, booking: AnyRow, *, has_moved: bool = False) -> None:
+    """Have a guest mailed the link to the booking; one round trip, and none for a customer's."""
+    if booking.manage_salt is not None:
+        await enqueue(session, MAIL_NEW_LINK if has_moved else MAIL_LINK, booking.id)
+
+
+def _source(customer_id: UUID | None, principal: Principal | None) -> str:
+    if principal is None:
+        return Role.GUEST.value
+    return (Role.CUSTOMER if customer_id == principal.user_id else Role.STAFF).value
+
+
+def _guest_columns(guest: Guest) -> dict[str, Any]:
+    return {
+        "guest_name": guest.name,
+        "guest_email": guest.email,
+        "guest_phone": guest.phone,
+        "guest_time_zone": guest.time_zone,
+    }
+
+
+def _check_that_it_is_held(wanted: BookingCreate, hold: Hold) -> None:
+    """Raise ValidationFailed for whatever is named and is not what the hold has taken."""
+    held = {
+        "service_id": hold.service_id,
+        "start": hold.starts_at,
+        "provider_id": hold.provider_id,
+        "location_id": hold.location_id,
+        "duration_minutes": hold.duration_minutes,
+        "seats": hold.seats,
+    }
+    errors = [
+        FieldError("not what is held", f"#/{name}")
+        for name, value in held.items()
+        if name in wanted.model_fields_set and getattr(wanted, name) not in {None, value}
+    ]
+    if errors:
+        raise ValidationFailed(errors=errors)
 
 
 def new_booking(opening: Opening, candidate: Candidate, now: datetime) -> dict[str, Any]:
@@ -231,8 +363,7 @@ def new_booking(opening: Opening, candidate: Candidate, now: datetime) -> dict[s
         "series_id": None,
         "reference": new_reference(),
         "status": (Status.PENDING if is_pending else Status.CONFIRMED).value,
-        # Nobody can confirm what has begun.
-        "expires_at": min(opening.start, now + PENDING_LIFETIME) if is_pending else None,
+        "expires_at": approval_ends(opening.start, now) if is_pending else None,
         "starts_at": opening.start,
         "ends_at": opening.end,
         "time_zone": zone,
@@ -270,71 +401,3 @@ def customers_limits(
         day_start,
         day_end,
     )
-
-
-def described(booking: dict[str, Any]) -> dict[str, Any]:
-    """A new booking for the log: ids and times, nothing personal."""
-    return {
-        "status": booking["status"],
-        "reference": booking["reference"],
-        "service_id": str(booking["service_id"]),
-        "provider_id": str(booking["provider_id"]),
-        "customer_id": str(booking["customer_id"]) if booking["customer_id"] else None,
-        "start": booking["starts_at"].astimezone(UTC).isoformat(),
-        "end": booking["ends_at"].astimezone(UTC).isoformat(),
-        "time_zone": booking["time_zone"],
-        "seats": booking["seats"],
-    }
-
-
-def _booking_out(row: AnyRow, principal: Principal, now: datetime) -> BookingOut:
-    zone = ZoneInfo(row.time_zone)
-    return BookingOut(
-        id=row.id,
-        reference=row.reference,
-        status=row.status,
-        service=NamedService(id=row.service_id, name=row.service_name),
-        provider=NamedProvider(id=row.provider_id, display_name=row.provider_name),
-        start=row.starts_at.astimezone(zone),
-        end=row.ends_at.astimezone(zone),
-        time_zone=row.time_zone,
-        duration_minutes=row.duration_minutes,
-        seats=row.seats,
-        customer=_customer_out(row),
-        notes=row.notes,
-        price=_price(row),
-        policy=Policy(**row.policy),
-        source=row.source,
-        sequence=row.sequence,
-        version=row.version,
-        allowed_actions=[
-            AllowedActionOut(action=a.action, until=a.until)
-            for a in allowed_actions(principal, row, now)
-        ],
-        cancelled=_cancelled(row),
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
-
-
-def _customer_out(row: AnyRow) -> Customer | None:
-    if row.customer_id is None:
-        return None
-    return Customer(
-        id=row.customer_id,
-        name=row.customer_name,
-        email=row.customer_email,
-        phone=row.customer_phone,
-    )
-
-
-def _price(row: AnyRow) -> Money | None:
-    if row.price_amount is None:
-        return None
-    return Money(amount=row.price_amount, currency=row.price_currency)
-
-
-def _cancelled(row: AnyRow) -> Cancelled | None:
-    if row.cancelled_at is None:
-        return None
-    return Cancelled(by=row.cancelled_by, reason=row.cancelled_reason, at=row.cancelled_at)

@@ -3,6 +3,7 @@
 The first answer is kept in the transaction that does the work, so that a crash leaves both or
 neither. While the first request runs, an advisory lock tells a second one so. Keys belong to a
 caller and a route; the request itself is kept as a keyed digest only, since bodies hold secrets.
+An answer that holds one is sealed: only who knows SECRET_KEY and sends the request again reads it.
 
 Semantics: draft-ietf-httpapi-idempotency-key-header, and Stripe's API.
 """
@@ -10,13 +11,15 @@ Semantics: draft-ietf-httpapi-idempotency-key-header, and Stripe's API.
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from fastapi import Request
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     ColumnElement,
     Index,
@@ -40,6 +43,7 @@ from app.core.errors import (
     ValidationFailed,
 )
 from app.core.prepared import Prepared
+from app.core.sealing import seal, unseal
 from app.core.unit_of_work import TransactionConflict
 from app.database import Base, table
 
@@ -47,6 +51,8 @@ LIFETIME = timedelta(hours=24)
 
 _KEY = re.compile(r'(?:"(?P<quoted>[\x21\x23-\x7e]{1,255})"|(?P<bare>[\x21\x23-\x7e]{1,255}))')
 _KEPT_HEADERS = ("content-type", "etag", "location")
+_SEALED = "x-sealed"
+"""Among the kept headers: the body is sealed. It is not sent."""
 # Not 412: what the client has seen is not part of the request that the key names.
 _FINAL_STATUSES = frozenset({404, 409, 410, 422})
 
@@ -99,10 +105,13 @@ _REMEMBER = Prepared(
 class Replay(Exception):
     """The request was answered before; this is that answer."""
 
-    def __init__(self, row: Any) -> None:  # noqa: ANN401 - a row of idempotency_keys
+    def __init__(self, row: Any, secret: str) -> None:  # noqa: ANN401 - of idempotency_keys
         super().__init__("replayed")
         headers = {**row.headers, "idempotency-replayed": "true"}
-        self.response = Response(row.body, row.status, headers)
+        body = row.body
+        if headers.pop(_SEALED, None):
+            body = unseal(body, secret=secret, purpose=_purpose(row.digest))
+        self.response = Response(body, row.status, headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,8 @@ class Claim:
     key: str
     digest: bytes
     now: datetime
+    secret: str = field(repr=False)
+    is_sealed: bool = False
 
     async def remember(self, response: Response) -> None:
         """Keep the answer, in the transaction that did the work.
@@ -123,6 +134,10 @@ class Claim:
             TransactionConflict: another request answered first, unseen by this snapshot.
         """
         headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}
+        body = bytes(response.body)
+        if self.is_sealed:
+            headers[_SEALED] = "true"
+            body = seal(body, secret=self.secret, purpose=_purpose(self.digest))
         kept = await _REMEMBER.first(
             self.session,
             {
@@ -132,7 +147,7 @@ class Claim:
                 "digest": self.digest,
                 "status": response.status_code,
                 "headers": headers,
-                "body": bytes(response.body),
+                "body": body,
                 "expires_at": self.now + LIFETIME,
                 "now": self.now,
             },
@@ -155,6 +170,17 @@ def claim_of(request: Request) -> Claim | None:
     return request.scope.get("idempotency_claim")
 
 
+def seal_answer(request: Request) -> None:
+    """Keep the answer to this request sealed, for it holds a secret."""
+    found = claim_of(request)
+    if found is not None:
+        request.scope["idempotency_claim"] = replace(found, is_sealed=True)
+
+
+def _purpose(digest: bytes) -> bytes:
+    return b"kept answer" + digest
+
+
 async def claim(
     request: Request, session: AsyncSession, *, header: str, caller: str, secret: str, now: datetime
 ) -> None:
@@ -168,7 +194,10 @@ async def claim(
     """
     key = _parse(header)
     # The path, not its template: the object acted upon is part of what was asked.
-    route = f"{request.method} {request.scope['path']}"
+    path: str = request.scope["path"]
+    if token := request.path_params.get("token"):  # a secret link's
+        path = path.replace(token, hashlib.sha256(token.encode(errors="replace")).hexdigest())
+    route = f"{request.method} {path}"
     what = b"\0".join((request.scope["query_string"], await request.body()))
     digest = hmac.digest(secret.encode(), what, hashlib.sha256)
     lock = hashlib.sha256(f"{caller}\0{route}\0{key}".encode()).digest()
@@ -185,10 +214,10 @@ async def claim(
     if found.digest is not None:
         if not hmac.compare_digest(found.digest, digest):
             raise IdempotencyKeyReused
-        raise Replay(found)
+        raise Replay(found, secret)
     if not found.free:
         raise IdempotencyInProgress
-    request.scope["idempotency_claim"] = Claim(session, caller, route, key, digest, now)
+    request.scope["idempotency_claim"] = Claim(session, caller, route, key, digest, now, secret)
 
 
 async def keys_of(session: AsyncSession, user_id: UUID) -> list[dict[str, Any]]:
@@ -207,14 +236,28 @@ async def forget(session: AsyncSession, user_id: UUID) -> None:
     Every answer about a person holds their id. There is no index for it: this reads a day's
     answers, which an erasure, rare as it is, can afford.
     """
-    speaks_of_them = func.pg_catalog.position(
-        IdempotencyKey.body, literal(str(user_id).encode(), LargeBinary)
-    )
     await session.execute(
         delete(IdempotencyKey)
-        .where(_is_callers(user_id) | (speaks_of_them > 0))
+        .where(_is_callers(user_id) | _speaks_of([user_id]))
         .execution_options(synchronize_session=False)
     )
+
+
+async def forget_about(session: AsyncSession, ids: Sequence[UUID]) -> None:
+    """Remove the answers that speak of these things of a person, without saying whose they are."""
+    if ids:
+        await session.execute(
+            delete(IdempotencyKey)
+            .where(_speaks_of(ids))
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _speaks_of(ids: Sequence[UUID]) -> ColumnElement[bool]:
+    texts = literal([str(i).encode() for i in ids], ARRAY(LargeBinary()))
+    wanted = func.unnest(texts).column_valued("wanted")
+    found = func.pg_catalog.position(IdempotencyKey.body, wanted) > 0
+    return select(wanted).where(found).exists()
 
 
 def _is_callers(user_id: UUID) -> ColumnElement[bool]:

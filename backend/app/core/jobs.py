@@ -87,13 +87,20 @@ def pause_before(attempt: int) -> timedelta:
     return min(_FIRST_PAUSE * int(3 ** (attempt - 2)), _LONGEST_PAUSE)
 
 
-async def enqueue(session: AsyncSession, name: str, subject_id: UUID) -> None:
-    """Have a job done once the session's transaction is committed; one round trip."""
+async def enqueue(
+    session: AsyncSession, name: str, subject_id: UUID, *, after: timedelta = timedelta()
+) -> None:
+    """Have a job done once the session's transaction is committed; one round trip.
+
+    `after` is how long to wait from now on, as Postgres' clock counts.
+    """
     # Enqueuing takes no more of a driver than `fetch`.
     driver = cast("Driver", _TransactionDriver(await session.connection()))
     request_id = current_request_id()
     headers = {"request_id": request_id} if request_id else None
-    await _queries(driver).enqueue(name, subject_id.bytes, headers=headers)
+    await _queries(driver).enqueue(
+        name, subject_id.bytes, execute_after=max(after, timedelta()), headers=headers
+    )
 
 
 class _TransactionDriver:

@@ -4,6 +4,7 @@ The standard library's header classes refuse line breaks, so no value can become
 own; and it puts the HTML after the plain text, where clients look for the better version first.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.errors import MessageError
@@ -11,6 +12,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from html import escape
 
 import structlog
 from aiosmtplib.errors import SMTPDataError, SMTPException, SMTPRecipientsRefused
@@ -35,6 +37,28 @@ class Letter:
     subject: str
     text: str
     html: str
+
+
+def linking_letter(
+    subject: str, before: Sequence[str], action: str, link: str, after: Sequence[str]
+) -> Letter:
+    """A letter whose point is a link: paragraphs before it, what it does, and paragraphs after."""
+    text = "\n\n".join(["Hello,", *before, f"{action}:\n{link}", *after]) + "\n"
+    paragraphs = [
+        *(f"<p>{escape(line)}</p>" for line in ("Hello,", *before)),
+        f'<p><a href="{escape(link)}">{escape(action)}</a></p>',
+        f"<p>If that does not work, copy this address:<br>{escape(link)}</p>",
+        *(f"<p>{escape(line)}</p>" for line in after),
+    ]
+    html = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>{escape(subject)}</title>\n</head>\n"
+        '<body style="font: 16px/1.5 sans-serif; color: #1a1a1a; background: #ffffff">\n<main>\n'
+        f'<h1 style="font-size: 20px">{escape(subject)}</h1>\n'
+        + "\n".join(paragraphs)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+    return Letter(subject, text, html)
 
 
 class MailNotSent(Exception):

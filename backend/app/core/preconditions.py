@@ -49,11 +49,18 @@ async def if_match(
 Precondition = Annotated[IfMatch, Depends(if_match)]
 
 
+def answer_in_full(request: Request) -> None:
+    """Whatever the client has seen: for an answer of which its entity tag does not tell all."""
+    request.scope["answered_in_full"] = True
+
+
 def etag_matches(request: Request, response: Response) -> bool:
     """Whether `If-None-Match` names the tag of this successful answer (weak comparison)."""
     wanted = request.headers.get("if-none-match")
     current = response.headers.get("etag")
     if wanted is None or current is None or response.status_code != 200:  # noqa: PLR2004
+        return False
+    if request.scope.get("answered_in_full"):
         return False
     opaque = current.removeprefix("W/").strip('"')
     return wanted.strip() == "*" or any(t["opaque"] == opaque for t in _TAG.finditer(wanted))

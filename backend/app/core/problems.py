@@ -79,7 +79,7 @@ def problem_response(
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": scope.get("path", "/"),
+        "instance": _instance(scope),
         "code": code,
         "request_id": current_request_id(),
         "errors": [{"detail": e.detail, "pointer": e.pointer} for e in errors],
@@ -87,6 +87,13 @@ def problem_response(
     }
     # ASCII only: a path or a field's name may hold what UTF-8 cannot (a lone surrogate).
     return Response(json.dumps(body, separators=(",", ":")), status, headers, MEDIA_TYPE)
+
+
+def _instance(scope: Scope) -> str:
+    """The path, but for a secret link's token: clients log problems."""
+    path: str = scope.get("path", "/")
+    token = scope.get("path_params", {}).get("token")
+    return path.replace(token, "{token}") if token else path
 
 
 def app_problem(scope: Scope, error: AppError) -> Response:

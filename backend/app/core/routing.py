@@ -61,8 +61,8 @@ class ApiRoute(APIRoute):
                 return replay.response
             except AppError as error:
                 return await _final_error(request, error)
-            if request.method == "GET" and etag_matches(request, response):
-                return _not_modified(response)
+            if request.method == "GET":
+                return conditional(request, response)
             if (claim := idempotency.claim_of(request)) is not None:
                 await claim.remember(response)
             return response
@@ -78,6 +78,11 @@ async def _final_error(request: Request, error: AppError) -> Response:
     response = app_problem(request.scope, error)
     await claim.remember_refusal(response)
     return response
+
+
+def conditional(request: Request, response: Response) -> Response:
+    """The answer to a GET, or 304 if the client has it already."""
+    return _not_modified(response) if etag_matches(request, response) else response
 
 
 def _not_modified(response: Response) -> Response:

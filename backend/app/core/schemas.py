@@ -1,6 +1,6 @@
 """Types shared by the schemas of all rooms."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Annotated, Any
 from zoneinfo import available_timezones
@@ -63,6 +63,12 @@ def _in_years_postgres_and_zones_know(instant: datetime) -> datetime:
     raise ValueError(f"an instant lies in the years {_FIRST_YEAR} to {_LAST_YEAR}, in UTC")
 
 
+def _in_supported_years(day: date) -> date:
+    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+        raise ValueError(f"a date lies in the years {_FIRST_YEAR} to {_LAST_YEAR}")
+    return day
+
+
 @cache  # it looks through the whole database of zones
 def _zones() -> frozenset[str]:
     # These two are the machine's own, not IANA's: elsewhere they mean something else.
@@ -92,6 +98,7 @@ Instant = Annotated[
     AfterValidator(_in_years_postgres_and_zones_know),
     Field(description="RFC 3339 with an offset.", examples=["2026-11-23T09:00:00+01:00"]),
 ]
+Day = Annotated[date, AfterValidator(_in_supported_years), Field(examples=["2026-11-23"])]
 Version = Annotated[int, Field(description="Rises with each change; also the ETag.", examples=[1])]
 
 

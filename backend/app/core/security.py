@@ -1,13 +1,17 @@
 """Passwords: hashed with bcrypt, off the event loop, by few threads.
 
 bcrypt reads 72 bytes and stops at NUL; `bcrypt_sha256` digests the password first, so every byte of
-any length counts. One hash costs about a quarter of a second of one core. It releases the GIL, so
-as many threads as cores keep the loop free; more only make everybody slower.
+any length counts. What looks the same is the same password, whichever code points a keyboard makes
+of it: it is hashed in Unicode's form NFC (RFC 8265, 4.2).
+
+One hash costs about a quarter of a second of one core. It releases the GIL, so as many threads as
+cores keep the loop free; more only make everybody slower.
 """
 
 import asyncio
 import contextlib
 import os
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -21,6 +25,11 @@ _QUEUE_PER_THREAD = 32
 _NICENESS = 10
 
 ResultT = TypeVar("ResultT")
+
+
+def normalised(password: str) -> str:
+    """The form in which a password is measured and hashed; it may be longer than what was typed."""
+    return unicodedata.normalize("NFC", password)
 
 
 class PasswordHasher:
@@ -44,7 +53,7 @@ class PasswordHasher:
         self._nobody = self._pool.submit(self._context.hash, "nobody")
 
     async def hash(self, password: str) -> str:
-        return await self._run(partial(self._context.hash, password))
+        return await self._run(partial(self._context.hash, normalised(password)))
 
     async def verify(self, password: str, hashed: str | None) -> bool:
         """Whether it matches; for an unknown user (`None`) never, after the same work."""
@@ -52,6 +61,11 @@ class PasswordHasher:
         return matches and hashed is not None
 
     def _matches(self, password: str, hashed: str | None) -> bool:
+        # As it was typed, too: so it was hashed before passwords were normalised.
+        forms = dict.fromkeys((normalised(password), password))
+        return any(self._is_hashed(form, hashed) for form in forms)
+
+    def _is_hashed(self, password: str, hashed: str | None) -> bool:
         try:
             return bool(self._context.verify(password, hashed or self._nobody.result()))
         except ValueError:  # longer than passlib reads, or with a NUL: nobody's password

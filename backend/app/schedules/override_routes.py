@@ -1,6 +1,5 @@
 """`/providers/{id}/overrides`, the hours of single days: public to read, to change as schedules."""
 
-import datetime as dt
 from typing import Annotated
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from app.core.pagination import Page, Paging
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
 from app.core.routing import ApiRoute
+from app.core.schemas import Day
 from app.schedules.dependencies import Schedules, SchedulesReader
 from app.schedules.schemas import OverrideChanged, OverrideIn, OverrideOut, OverrideRemoved
 
@@ -25,7 +25,7 @@ router = APIRouter(
     prefix="/providers/{provider_id}/overrides", tags=["schedules"], route_class=ApiRoute
 )
 
-Day = Annotated[dt.date, Path(description="In the schedule's zone.")]
+DayInPath = Annotated[Day, Path(description="In the schedule's zone.")]
 
 
 @router.get(
@@ -40,8 +40,8 @@ async def list_overrides(
     page: Paging,
     principal: MaybePrincipal,
     *,
-    start: Annotated[dt.date | None, Query(description="The first day.")] = None,
-    end: Annotated[dt.date | None, Query(description="The last day.")] = None,
+    start: Annotated[Day | None, Query(description="The first day.")] = None,
+    end: Annotated[Day | None, Query(description="The last day.")] = None,
     sort: Annotated[str, Query(description="`date`; `-` before it: descending.")] = "date",
 ) -> Page[OverrideOut]:
     return await schedules.list_overrides(
@@ -61,7 +61,7 @@ async def list_overrides(
 )
 async def put_override(
     provider_id: UUID,
-    date: Day,
+    date: DayInPath,
     override: OverrideIn,
     principal: CurrentPrincipal,
     schedules: Schedules,
@@ -82,7 +82,7 @@ async def put_override(
 )
 async def delete_override(
     provider_id: UUID,
-    date: Day,
+    date: DayInPath,
     principal: CurrentPrincipal,
     schedules: Schedules,
     seen: Precondition,

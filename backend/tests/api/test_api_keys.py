@@ -16,7 +16,7 @@ from app.auth import api_key_authenticator, api_key_repository
 from app.auth.api_key_schemas import ApiKeyCreated
 from app.auth.api_key_service import MAXIMUM_LIVE_KEYS
 from app.auth.api_keys import new_key, read_key
-from app.auth.authenticator import REMEMBERED_SECONDS
+from app.auth.memory import REMEMBERED_SECONDS
 from app.auth.permissions import Permission
 from app.auth.rules import effective_permissions
 from app.config import Settings
@@ -182,7 +182,7 @@ async def test_a_revoked_key_is_refused_elsewhere_at_once_and_here_within_a_seco
     assert (await ada.delete(path)).status_code == 204
     async with serving(create_app(settings, clock=clock)) as elsewhere:
         problem(await Program(elsewhere, website.made).get("/auth/me"), 401, "invalid_token")
-    assert app.state.api_key_authenticator._standings.ttl == REMEMBERED_SECONDS < 1
+    assert app.state.api_key_authenticator._standings.seconds == REMEMBERED_SECONDS < 1
     forget(app)
     problem(await website.get("/auth/me"), 401, "invalid_token")
     problem(await ada.delete(path), 404, "not_found")
@@ -567,8 +567,7 @@ async def test_a_remembered_key_costs_no_statement(
 ) -> None:
     website = await program(await business.customer())
     ok(await website.get("/services"))
-    authenticator = app.state.api_key_authenticator
-    authenticator._standings = dict(authenticator._standings)  # however slow the machine is
+    app.state.api_key_authenticator._standings.seconds = float("inf")  # however slow the machine is
     statements.clear()
     ok(await website.get("/services"))
     assert len(statements) == 1  # the services themselves
@@ -666,7 +665,7 @@ async def test_a_key_is_nowhere_but_in_the_one_answer(
         }
     assert "user.api_key_created" in stored["events"]
     output = capsys.readouterr()
-    standings = dict(app.state.api_key_authenticator._standings)
+    standings = dict(app.state.api_key_authenticator._standings._answers)
     assert len(standings) == 1
     seen = "\n".join(
         [

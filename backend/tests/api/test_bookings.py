@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
+from app.bookings import action_service
 from app.bookings import service as bookings_service
 from app.core.ids import new_id
 from app.database import Database
@@ -81,6 +82,9 @@ async def test_a_booking_says_all_that_was_agreed(
         "status": "confirmed",
         "service": {"id": service["id"], "name": service["name"]},
         "provider": {"id": provider["id"], "display_name": provider["display_name"]},
+        "providers": [{"id": provider["id"], "display_name": provider["display_name"]}],
+        "location": None,
+        "resources": [],
         "start": paris("09:00"),
         "end": paris("10:00"),
         "time_zone": "Europe/Paris",
@@ -92,6 +96,7 @@ async def test_a_booking_says_all_that_was_agreed(
             "email": ada.user["email"],
             "phone": None,
         },
+        "answers": {},
         "notes": "First",
         "price": {"amount": 4500, "currency": "EUR"},
         "policy": {
@@ -102,7 +107,11 @@ async def test_a_booking_says_all_that_was_agreed(
         "source": "customer",
         "sequence": 0,
         "version": 1,
-        "allowed_actions": [{"action": "cancel", "until": "2026-03-03T06:00:00Z"}],
+        "series_id": None,
+        "allowed_actions": [
+            {"action": "cancel", "until": "2026-03-03T06:00:00Z"},
+            {"action": "reschedule", "until": "2026-03-03T08:00:00Z"},
+        ],
         "cancelled": None,
     }
     assert ok(await ada.get(f"/bookings/{booking['id']}"))["reference"] == reference
@@ -475,7 +484,10 @@ async def test_the_deadline_binds_customers_and_not_staff(
         ok(await ada.post("/bookings", wish(service, paris(time))))
         for time in ("10:00", "10:30", "11:00")
     ]
-    assert mine["allowed_actions"] == [{"action": "cancel", "until": "2026-03-02T09:00:00Z"}]
+    assert mine["allowed_actions"] == [
+        {"action": "cancel", "until": "2026-03-02T09:00:00Z"},
+        {"action": "reschedule", "until": "2026-03-03T09:00:00Z"},
+    ]
 
     clock.now = datetime(2026, 3, 2, 9, 0, 0, 1, UTC)
     ada = await business.log_in(ada.user["email"], PASSWORD)
@@ -483,13 +495,13 @@ async def test_the_deadline_binds_customers_and_not_staff(
     assert code(refused) == (422, "policy_violation")
     assert refused.json()["reason"] == "cancel_deadline_passed"
     seen = ok(await ada.get(f"/bookings/{mine['id']}"))
-    assert (seen["status"], seen["version"], seen["allowed_actions"]) == ("confirmed", 1, [])
+    assert (seen["status"], seen["version"]) == ("confirmed", 1)
+    assert [a["action"] for a in seen["allowed_actions"]] == ["reschedule"]
 
     clock.now = datetime(2026, 3, 3, 9, 30, tzinfo=UTC)  # half past ten in Paris: it has begun
     grace = await business.log_in(grace.user["email"], PASSWORD)
-    assert ok(await grace.get(f"/bookings/{grace_s['id']}"))["allowed_actions"] == [
-        {"action": "cancel", "until": None}
-    ]
+    shown = ok(await grace.get(f"/bookings/{grace_s['id']}"))["allowed_actions"]
+    assert {"action": "cancel", "until": None} in shown
     by_provider = ok(await grace.post(f"/bookings/{grace_s['id']}/cancel", {"reason": "ill"}))
     assert by_provider["cancelled"]["by"] == "staff"
     admin = await Business(business.client).admin()
@@ -703,7 +715,7 @@ async def test_what_is_rolled_back_is_not_in_the_log(
     def breaks(*_: Any) -> None:
         raise RuntimeError("a bug after everything was written")
 
-    with patch.object(bookings_service, "_booking_out", breaks):
+    with patch.object(bookings_service, "booking_out", breaks):
         broken = await ada.post("/bookings", wish(service, paris("09:00")))
     assert code(broken) == (500, "internal_error")
     for table in ("bookings", "allocations", "events WHERE type = 'booking.created'"):
@@ -711,7 +723,7 @@ async def test_what_is_rolled_back_is_not_in_the_log(
     assert await rows(app, version, id=provider["id"]) == before
 
     booking = ok(await ada.post("/bookings", wish(service, paris("09:00"))))
-    with patch.object(bookings_service, "record", breaks):
+    with patch.object(action_service, "booking_out", breaks):
         broken = await ada.post(f"/bookings/{booking['id']}/cancel")
     assert code(broken) == (500, "internal_error")
     assert ok(await ada.get(f"/bookings/{booking['id']}")) == booking

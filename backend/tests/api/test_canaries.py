@@ -116,7 +116,7 @@ async def test_no_secret_is_written_anywhere(
             repr(entity),
             repr(app.state.settings),
             repr(app.state.signer),
-            repr(app.state.authenticator._standings),
+            repr(app.state.authenticator._standings._answers),
         ]
     )
     assert "/api/v1/auth/login" in written

@@ -1,17 +1,19 @@
 import asyncio
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from tests.business import Business, Caller, ok, problem
+from tests.business import Business, Caller, execute, ok, problem
 
 NOWHERE = "0199f0c0-0000-7000-8000-000000000000"
 SERVICE = {"name": "First consultation", "durations_minutes": [30]}
 LOCATION = {"name": "Clinic Paris", "time_zone": "Europe/Paris"}
-BODIES = {"/services": SERVICE, "/locations": LOCATION}
+RESOURCE = {"name": "Room 1", "kind": "room"}
+BODIES = {"/services": SERVICE, "/locations": LOCATION, "/resources": RESOURCE}
 
 NO_LIMITS = dict.fromkeys(("per_day", "per_week", "per_customer_per_day", "per_customer_active"))
 
@@ -70,9 +72,14 @@ async def test_a_service_has_sensible_defaults(admin: Caller, client: httpx.Asyn
     assert (ok(shown), shown.headers["etag"]) == (service, '"1"')
 
 
+def question(key: str, kind: str, **more: Any) -> dict[str, Any]:
+    return {"key": key, "label": "Well?", "type": kind, "required": False, "options": []} | more
+
+
 async def test_a_service_keeps_all_that_it_is_given(
     admin: Caller, client: httpx.AsyncClient
 ) -> None:
+    place = ok(await admin.post("/locations", LOCATION))
     given = {
         "name": "Séance d'essai",
         "slug": "trial",
@@ -83,8 +90,29 @@ async def test_a_service_keeps_all_that_it_is_given(
         "slot_interval_minutes": 15,
         "min_notice_minutes": 120,
         "booking_window_days": 60,
-        "cancel_until_minutes": 1440,
+        "capacity": 12,
         "price": {"amount": 4500, "currency": "EUR"},
+        "approval": "required",
+        "assignment": "round_robin",
+        "allow_guests": True,
+        "cancel_until_minutes": 1440,
+        "reschedule_until_minutes": 720,
+        "max_reschedules": 0,
+        "limits": {
+            "per_day": 4,
+            "per_week": 12,
+            "per_customer_per_day": 1,
+            "per_customer_active": 3,
+        },
+        "questions": [
+            question("first-visit", "boolean"),
+            question("what_for", "select", required=True, options=["Pain", "A check-up"]),
+        ],
+        "location_ids": [place["id"]],
+        "resource_requirements": [
+            {"resource_kind": "room", "quantity": 1},
+            {"resource_kind": "scanner", "quantity": 2},
+        ],
         "is_active": True,
     }
     service = ok(await admin.post("/services", given))
@@ -146,6 +174,68 @@ async def test_a_duration_counts_once_and_the_first_stays_first(admin: Caller) -
     assert service["durations_minutes"] == [60, 30, 90]
     changed = await admin.patch(f"/services/{service['id']}", {"durations_minutes": [45, 45]})
     assert ok(changed)["durations_minutes"] == [45]
+
+
+OPTIONS = ["Yes", "No"]
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"capacity": 0}, "#/capacity"),
+        ({"approval": "perhaps"}, "#/approval"),
+        ({"assignment": "random"}, "#/assignment"),
+        ({"max_reschedules": -1}, "#/max_reschedules"),
+        ({"limits": {"per_day": 0}}, "#/limits/per_day"),
+        ({"limits": {"per_year": 1}}, "#/limits/per_year"),
+        ({"questions": [question("a", "essay")]}, "#/questions/0/type"),
+        ({"questions": [question("A b", "text")]}, "#/questions/0/key"),
+        ({"questions": [question("a", "text") | {"label": ""}]}, "#/questions/0/label"),
+        ({"questions": [question("a", "text"), question("a", "date")]}, "#/questions"),
+        ({"questions": [question("a", "select")]}, "#/questions/0"),
+        ({"questions": [question("a", "multi_select")]}, "#/questions/0"),
+        ({"questions": [question("a", "text", options=OPTIONS)]}, "#/questions/0"),
+        ({"questions": [question("a", "select", options=["Yes", " Yes"])]}, "#/questions/0"),
+        (
+            {"questions": [question("a", "select", options=[f"{n}" for n in range(101)])]},
+            "#/questions/0/options",
+        ),
+        ({"questions": [question(f"q{n}", "text") for n in range(51)]}, "#/questions"),
+        ({"location_ids": [NOWHERE]}, "#/location_ids"),
+        ({"resource_requirements": [{"resource_kind": "room"}] * 2}, "#/resource_requirements"),
+        (
+            {"resource_requirements": [{"resource_kind": "room", "quantity": 0}]},
+            "#/resource_requirements/0/quantity",
+        ),
+        (
+            {"resource_requirements": [{"resource_kind": "Room"}]},
+            "#/resource_requirements/0/resource_kind",
+        ),
+    ],
+)
+async def test_an_offer_that_makes_no_sense_is_refused(
+    admin: Caller, change: dict[str, Any], pointer: str
+) -> None:
+    body = problem(await admin.post("/services", SERVICE | change), 422, "validation_failed")
+    assert [error["pointer"] for error in body["errors"]] == [pointer]
+    service = ok(await admin.post("/services", SERVICE))
+    problem(await admin.patch(f"/services/{service['id']}", change), 422, "validation_failed")
+    assert ok(await admin.get(f"/services/{service['id']}")) == service
+
+
+async def test_a_limit_that_is_not_named_stays(admin: Caller) -> None:
+    body = SERVICE | {"limits": {"per_day": 4, "per_week": 12}}
+    service = ok(await admin.post("/services", body))
+    path = f"/services/{service['id']}"
+    changed = ok(await admin.patch(path, {"limits": {"per_day": 5, "per_week": None}}))
+    assert changed["limits"] == NO_LIMITS | {"per_day": 5}
+    assert ok(await admin.patch(path, {"limits": {}})) == changed
+
+
+async def test_a_location_counts_once(admin: Caller) -> None:
+    place = ok(await admin.post("/locations", LOCATION))
+    body = SERVICE | {"location_ids": [place["id"]] * 2}
+    assert ok(await admin.post("/services", body))["location_ids"] == [place["id"]]
 
 
 @pytest.mark.parametrize("zone", ["Europe/Atlantis", "europe/paris", "", "localtime", "Factory"])
@@ -235,6 +325,15 @@ async def test_a_change_that_changes_nothing_is_none(admin: Caller, path: str) -
         "buffer_after_minutes",
         "min_notice_minutes",
         "cancel_until_minutes",
+        "reschedule_until_minutes",
+        "capacity",
+        "approval",
+        "assignment",
+        "allow_guests",
+        "limits",
+        "questions",
+        "location_ids",
+        "resource_requirements",
         "is_active",
     ],
 )
@@ -257,6 +356,7 @@ async def test_what_a_service_may_lack_can_be_taken_away(admin: Caller) -> None:
         "price": {"amount": 0, "currency": "EUR"},
         "slot_interval_minutes": 15,
         "booking_window_days": 0,
+        "max_reschedules": 3,
     }
     service = ok(await admin.post("/services", SERVICE | optional))
     assert {name: service[name] for name in optional} == optional
@@ -274,6 +374,100 @@ async def test_what_is_not_the_clients_to_set_is_refused(
     change = {field: thing.get(field)}
     problem(await admin.post(path, BODIES[path] | change), 422, "validation_failed")
     problem(await admin.patch(f"{path}/{thing['id']}", change), 422, "validation_failed")
+
+
+# --- Deleting ---------------------------------------------------------------------------------
+@both
+async def test_what_nobody_needs_can_be_deleted(
+    admin: Caller, client: httpx.AsyncClient, path: str
+) -> None:
+    thing = ok(await admin.post(path, BODIES[path]))
+    target = f"{path}/{thing['id']}"
+    problem(await admin.delete(target, headers={"If-Match": '"2"'}), 412, "version_mismatch")
+    problem(await client.delete(f"/api/v1{target}"), 401, "unauthenticated")
+    answer = await admin.delete(target, headers={"If-Match": '"1"'})
+    assert (answer.status_code, answer.content) == (204, b"")
+    problem(await client.get(f"/api/v1{target}"), 404, "not_found")
+    problem(await admin.delete(target), 404, "not_found")
+    assert ok(await client.get(f"/api/v1{path}"))["items"] == []
+    gone = (await events(admin, thing))[-1]
+    assert gone["type"] == f"{path.strip('/').removesuffix('s')}.deleted"
+    assert (gone["before"], gone["after"]) == (thing, None)
+
+
+@both
+async def test_only_who_has_the_permission_may_delete(
+    business: Business, admin: Caller, path: str
+) -> None:
+    thing = ok(await admin.post(path, BODIES[path]))
+    customer = await business.customer()
+    problem(await customer.delete(f"{path}/{thing['id']}"), 403, "forbidden")
+    ok(await admin.get(f"{path}/{thing['id']}"))
+
+
+async def test_a_service_that_was_booked_can_only_be_retired(
+    business: Business, admin: Caller
+) -> None:
+    service = await business.service()
+    await business.provider(service)
+    booking = await business.booking(service, "2026-03-03T09:00:00Z")
+    path = f"/services/{service['id']}"
+    problem(await admin.delete(path), 409, "in_use")
+    ok(await admin.post(f"/bookings/{booking['id']}/cancel", {}))
+    problem(await admin.delete(path), 409, "in_use")  # history needs it too
+    ok(await admin.patch(path, {"is_active": False}))
+    assert ok(await admin.get(f"/bookings/{booking['id']}"))["service"]["id"] == service["id"]
+
+
+async def test_a_service_that_somebody_waits_for_is_in_use(
+    app: FastAPI, business: Business, admin: Caller
+) -> None:
+    service = await business.service()
+    customer = await business.customer()
+    path, service_id = f"/services/{service['id']}", UUID(service["id"])
+    await execute(
+        app,
+        "INSERT INTO waitlist_entries (id, service_id, customer_id, windows)"
+        " VALUES (gen_random_uuid(), :service, :customer, '{}')",
+        service=service_id,
+        customer=UUID(customer.user["id"]),
+    )
+    problem(await admin.delete(path), 409, "in_use")
+    withdrawn = "UPDATE waitlist_entries SET status = 'withdrawn' WHERE service_id = :service"
+    await execute(app, withdrawn, service=service_id)
+    assert (await admin.delete(path)).status_code == 204
+
+
+@pytest.mark.parametrize("needing", ["service", "provider", "resource"])
+async def test_a_location_that_something_refers_to_is_in_use(
+    business: Business, admin: Caller, needing: str
+) -> None:
+    place = ok(await admin.post("/locations", LOCATION))
+    here = {"location_ids": [place["id"]]}
+    match needing:
+        case "service":
+            thing, change = ok(await admin.post("/services", SERVICE | here)), {"location_ids": []}
+        case "provider":
+            thing, change = await business.provider(**here), {"location_ids": []}
+        case _:
+            body = RESOURCE | {"location_id": place["id"]}
+            thing, change = ok(await admin.post("/resources", body)), {"location_id": None}
+    path = f"/locations/{place['id']}"
+    problem(await admin.delete(path), 409, "in_use")
+    ok(await admin.patch(f"/{needing}s/{thing['id']}", change))
+    assert (await admin.delete(path)).status_code == 204
+
+
+@pytest.mark.parametrize("attempt", range(5))
+async def test_nothing_refers_to_a_location_that_was_deleted_meanwhile(
+    admin: Caller, attempt: int
+) -> None:
+    place = ok(await admin.post("/locations", LOCATION))
+    body = SERVICE | {"location_ids": [place["id"]]}
+    made, deleted = await asyncio.gather(
+        admin.post("/services", body), admin.delete(f"/locations/{place['id']}")
+    )
+    assert (made.status_code, deleted.status_code) in {(201, 409), (422, 204)}
 
 
 # --- Versions ---------------------------------------------------------------------------------

@@ -228,6 +228,22 @@ async def test_a_job_that_outlasts_the_grace_goes_back_into_the_queue(
     assert [(job.status, job.attempts) for job in await queue(app)] == [("queued", 1)]
 
 
+async def test_a_job_with_a_delay_waits_for_its_moment(app: FastAPI, settings: Settings) -> None:
+    done: list[UUID] = []
+
+    async def handler(subject_id: UUID) -> None:
+        done.append(subject_id)
+
+    runner, subject_id = JobRunner(settings, {"later": handler}), new_id()
+    async with app.state.database.transaction() as session:
+        await enqueue(session, "later", subject_id, delay=timedelta(hours=1))
+    await runner.run_due()
+    assert done == []
+    await make_due(app)
+    await runner.run_due()
+    assert done == [subject_id]
+
+
 async def test_jobs_of_another_release_are_left_to_it(app: FastAPI) -> None:
     async with app.state.database.transaction() as session:
         await enqueue(session, "future.job", new_id())

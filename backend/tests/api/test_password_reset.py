@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from sqlalchemy import event, text
 
 from app.config import Settings
-from tests.business import PASSWORD, Business, Caller, Hands, execute, ok, problem
+from app.main import create_app
+from tests.business import PASSWORD, Business, Caller, Hands, execute, ok, problem, serving
 from tests.mailbox import Mailbox, texts, token_of
 
 NEW_PASSWORD = "another good password"
@@ -138,12 +139,49 @@ async def test_a_repetition_with_its_key_is_answered_as_the_first(
 
 # --- What ends a link -------------------------------------------------------------------------
 async def test_another_link_ends_the_one_before_it(
-    app: FastAPI, mailbox: Mailbox, ada: Caller
+    app: FastAPI, mailbox: Mailbox, clock: Hands, ada: Caller
 ) -> None:
     first = await mailed_token(app, mailbox, ada)
+    clock.advance(minutes=15)
     second = await mailed_token(app, mailbox, ada)
+    assert first != second
     problem(await reset(ada.client, first), 422, "validation_failed")
     assert (await reset(ada.client, second)).status_code == 204
+
+
+async def test_a_link_that_is_good_for_a_while_is_not_replaced(
+    app: FastAPI, business: Business, mailbox: Mailbox, clock: Hands, ada: Caller
+) -> None:
+    token = await mailed_token(app, mailbox, ada)
+    for _ in range(30):
+        clock.advance(seconds=29)
+        assert (await forget(ada.client, ada.user["email"])).status_code == 202
+    await app.state.jobs.run_due()
+    assert len(mailbox.mails) == 1
+    assert (await logged(business, ada.user["id"])).count("user.password_reset_requested") == 1
+    assert (await reset(ada.client, token)).status_code == 204
+
+
+async def test_a_used_link_is_followed_by_another_at_once(
+    app: FastAPI, mailbox: Mailbox, ada: Caller
+) -> None:
+    assert (await reset(ada.client, await mailed_token(app, mailbox, ada))).status_code == 204
+    second = await mailed_token(app, mailbox, ada)
+    assert (await reset(ada.client, second, "a third password")).status_code == 204
+
+
+async def test_a_new_address_gets_a_link_at_once_whatever_the_old_one_was_mailed(
+    app: FastAPI, business: Business, mailbox: Mailbox, ada: Caller
+) -> None:
+    old = await mailed_token(app, mailbox, ada)
+    admin = await business.admin()
+    ok(await admin.patch(f"/admin/users/{ada.user['id']}", {"email": "countess@example.com"}))
+    await app.state.jobs.run_due()
+    await forget(ada.client, "countess@example.com")
+    await app.state.jobs.run_due()
+    _, mail = mailbox.to("countess@example.com")
+    problem(await reset(ada.client, old), 422, "validation_failed")
+    assert (await reset(ada.client, token_of(mail))).status_code == 204
 
 
 async def test_a_login_ends_the_link(app: FastAPI, mailbox: Mailbox, ada: Caller) -> None:
@@ -208,6 +246,27 @@ async def test_known_and_unknown_addresses_take_the_same_statements(
     event.remove(engine, "before_cursor_execute", note)
     assert len(statements[0]) == 2
     assert statements[0] == statements[1]
+
+
+async def test_mails_leave_at_a_random_moment_whether_there_is_an_account_or_not(
+    settings: Settings, clock: Hands
+) -> None:
+    slow = settings.model_copy(update={"ACCOUNT_MAIL_DELAY_SECONDS": 60})
+    app = create_app(slow, clock=clock)
+    async with serving(app) as client:
+        ada = await Business(client).customer()
+        for number in range(20):
+            await forget(client, ada.user["email"])
+            await forget(client, f"nobody{number}@example.com")
+        async with app.state.database.reading() as session:
+            jobs = await session.scalars(
+                text("SELECT extract(epoch FROM execute_after - created) FROM pgqueuer ORDER BY id")
+            )
+            _, *waits = [float(wait) for wait in jobs]  # the first mail is that of the signup
+    assert len(waits) == 40
+    for waits_of_one_kind in (waits[::2], waits[1::2]):
+        assert 0 <= min(waits_of_one_kind) < 30 < max(waits_of_one_kind) <= 60
+        assert len(set(waits_of_one_kind)) == 20
 
 
 async def test_an_unknown_address_leaves_nothing_but_a_job_that_finds_nothing(

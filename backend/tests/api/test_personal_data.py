@@ -122,6 +122,26 @@ async def test_an_export_shows_the_calendar_that_is_mine(business: Business) -> 
     assert (mine["id"], mine["user_id"]) == (provider["id"], ada.user["id"])
 
 
+async def test_why_i_was_away_is_exported_and_then_forgotten(
+    app: FastAPI, business: Business
+) -> None:
+    ada, admin = await business.customer(), await business.admin()
+    mine, other = await business.provider(user_id=ada.user["id"]), await business.provider()
+    off = {"start": "2026-03-03T09:00:00Z", "end": "2026-03-03T12:00:00Z", "reason": CANARY}
+    time_off = ok(await admin.post(f"/providers/{mine['id']}/time-off", off, headers=KEY))
+    kept = off | {"reason": "Somebody else's"}
+    ok(await admin.post(f"/providers/{other['id']}/time-off", kept))
+    export = await ada.get("/auth/me/export")
+    (exported,) = ok(export)["time_off"]
+    assert {name: exported[name] for name in off} == off
+    assert "Somebody else" not in export.text
+    assert (await erase(ada)).status_code == 204
+    left = ok(await admin.get(f"/providers/{mine['id']}/time-off"))["items"]
+    assert [(t["id"], t["reason"], t["version"]) for t in left] == [(time_off["id"], "", 2)]
+    assert mentions(await dump(app), CANARY) == []
+    assert mentions(await dump(app), "Somebody else") != []
+
+
 async def test_an_export_and_an_erasure_need_a_token(client: httpx.AsyncClient) -> None:
     problem(await client.get("/api/v1/auth/me/export"), 401, "unauthenticated")
     answer = await client.request("DELETE", "/api/v1/auth/me", json={"password": PASSWORD})
@@ -216,9 +236,11 @@ async def test_the_log_of_an_anonymous_booking_says_only_when_and_what(
         "reference",
         "service_id",
         "provider_id",
+        "location_id",
         "start",
         "end",
         "time_zone",
+        "seats",
     }
     assert cancelled.after == {"status": "cancelled", "by": "staff"}
     assert (anonymised.type, anonymised.after) == ("booking.anonymised", None)

@@ -101,6 +101,63 @@ async def test_only_who_has_the_permission_may_write(
         problem(await customer.request(method, path, json=body), 403, "forbidden")
 
 
+async def test_a_provider_whom_nobody_needs_can_be_deleted(
+    app: FastAPI, business: Business, admin: Caller, client: httpx.AsyncClient
+) -> None:
+    service = await business.service()
+    provider = await business.provider(service)
+    given = await client.get(f"/api/v1/services/{service['id']}/providers")
+    path = f"/providers/{provider['id']}"
+    off = {"start": "2026-03-03T09:00:00Z", "end": "2026-03-04T09:00:00Z"}
+    ok(await admin.post(f"{path}/time-off", off))
+    problem(await admin.delete(path, headers={"If-Match": '"7"'}), 412, "version_mismatch")
+    problem(await (await business.customer()).delete(path), 403, "forbidden")
+    problem(await client.delete(f"/api/v1{path}"), 401, "unauthenticated")
+    tag = {"If-Match": f'"{provider["version"]}"'}
+    answer = await admin.delete(path, headers=tag)
+    assert (answer.status_code, answer.content) == (204, b"")
+    for gone in (path, f"{path}/schedule"):
+        problem(await client.get(f"/api/v1{gone}"), 404, "not_found")
+    problem(await admin.delete(path), 404, "not_found")
+    (event,) = await events(admin, provider["id"], "provider.deleted")
+    assert (event["before"], event["after"]) == (provider, None)
+    # Who gives the service is another list now.
+    seen = {"If-None-Match": given.headers["etag"]}
+    left = await client.get(f"/api/v1/services/{service['id']}/providers", headers=seen)
+    assert ok(left)["providers"] == []
+    async with app.state.database.reading() as session:
+        for table in ("allocations", "calendars", "time_off", "schedules"):
+            assert await session.scalar(text(f"SELECT count(*) FROM {table}")) == 0, table
+
+
+async def test_a_provider_who_was_booked_can_only_be_retired(
+    business: Business, admin: Caller
+) -> None:
+    service = await business.service()
+    provider = await business.provider(service)
+    booking = await business.booking(service, "2026-03-03T09:00:00Z")
+    path = f"/providers/{provider['id']}"
+    problem(await admin.delete(path), 409, "in_use")
+    ok(await admin.post(f"/bookings/{booking['id']}/cancel", {}))
+    problem(await admin.delete(path), 409, "in_use")  # history needs them too
+    ok(await admin.patch(path, {"is_active": False}))
+    assert ok(await admin.get(f"/bookings/{booking['id']}"))["provider"]["id"] == provider["id"]
+
+
+@pytest.mark.parametrize("attempt", range(3))
+async def test_who_is_booked_while_being_deleted_is_either(
+    business: Business, admin: Caller, attempt: int
+) -> None:
+    service = await business.service()
+    provider = await business.provider(service)
+    customer = await business.customer()
+    body = {"service_id": service["id"], "start": "2026-03-03T09:00:00Z"}
+    booked, deleted = await asyncio.gather(
+        customer.post("/bookings", body), admin.delete(f"/providers/{provider['id']}")
+    )
+    assert (booked.status_code, deleted.status_code) in {(201, 409), (422, 204)}
+
+
 async def test_a_provider_who_is_away_exists_only_for_staff(
     business: Business, admin: Caller, client: httpx.AsyncClient
 ) -> None:

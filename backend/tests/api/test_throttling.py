@@ -1,6 +1,7 @@
 """Limits of logins and the like, over HTTP. Time is turned, in Redis too; nothing sleeps."""
 
 import asyncio
+import dataclasses
 import os
 import signal
 import uuid
@@ -15,7 +16,7 @@ from fastapi import FastAPI
 from limits.aio.storage import memory
 
 from app.auth import throttling
-from app.auth.throttling import HOUR, LIMITS, MINUTE, QUARTER, Limits
+from app.auth.throttling import HOUR, LIMITS, MINUTE, QUARTER
 from app.config import Settings
 from app.core import rate_limit, redis
 from app.core.rate_limit import Policy
@@ -23,11 +24,13 @@ from app.main import create_app
 from devserver.valkey import EmbeddedValkey
 from tests.business import PASSWORD, Hands, execute, ok, problem
 from tests.conftest import make_settings
+from tests.mailbox import Mailbox, token_of
 from tests.unit.core.recorder import record_log
 
 HOME, OFFICE = "203.0.113.1", "203.0.113.2"
 ADA = "ada@example.com"
 WRONG = "not her password"
+NEW_PASSWORD = "another good password"
 
 
 class Visitor:
@@ -50,6 +53,13 @@ class Visitor:
     async def sign_up(self, email: str = ADA, **options: Any) -> httpx.Response:
         body = {"name": "Ada Lovelace", "email": email, "password": PASSWORD}
         return await self.post("/signup", json=body, **options)
+
+    async def forget(self, email: str = ADA) -> httpx.Response:
+        return await self.post("/password/forgot", json={"email": email})
+
+    async def reset(self, token: str, password: str = NEW_PASSWORD) -> httpx.Response:
+        body = {"token": token, "new_password": password}
+        return await self.post("/password/reset", json=body)
 
     async def guess(self, times: int, email: str = ADA) -> list[int]:
         """The statuses of so many wrong passwords, one after the other."""
@@ -218,6 +228,123 @@ async def test_a_locked_account_opens_after_a_quarter_of_an_hour(
     rate_limited(await visitor(HOME).log_in(), "login")
     await pass_time(app, 120)
     ok(await visitor(HOME).log_in())
+
+
+# --- The way in that guessing cannot close --------------------------------------------------------
+class Siege:
+    """Strangers in several networks who never stop guessing, and ask for links from ever more."""
+
+    def __init__(self, app: FastAPI, clock: Hands) -> None:
+        self.app = app
+        self.clock = clock
+        self.strangers = [Visitor(app, f"198.51.100.{i}") for i in range(5)]
+        self.networks = (f"192.0.2.{i}" for i in range(1, 255))
+
+    async def go_on(self, *, minutes: int) -> None:
+        for _ in range(minutes):
+            await pass_time(self.app, MINUTE)
+            self.clock.advance(seconds=MINUTE)
+            for stranger in self.strangers:
+                await stranger.guess(3)
+            assert (await Visitor(self.app, next(self.networks)).forget()).status_code == 202
+
+
+@pytest.fixture
+async def besieged(
+    limited: Callable[..., Settings], clock: Hands, mailbox: Mailbox, patient: None
+) -> AsyncIterator[Siege]:
+    """Ada's account, which has been under attack for twenty minutes."""
+    async with running(limited(**mailbox.settings), clock) as app:
+        ok(await Visitor(app, "198.51.100.250").sign_up())
+        siege = Siege(app, clock)
+        await Visitor(app, OFFICE).guess(1)  # there are counters before the first minute passes
+        await siege.go_on(minutes=20)
+        yield siege
+
+
+async def read_newest_link(siege: Siege, mailbox: Mailbox) -> str:
+    await siege.app.state.jobs.run_due()
+    return token_of(mailbox.to(ADA)[-1])
+
+
+async def test_the_owner_gets_in_by_mail_however_long_strangers_go_on(
+    besieged: Siege, mailbox: Mailbox
+) -> None:
+    owner = Visitor(besieged.app, HOME)
+    rate_limited(await owner.log_in(), "login")
+    assert (await owner.forget()).status_code == 202
+    token = await read_newest_link(besieged, mailbox)
+    assert (await owner.reset(token)).status_code == 204
+    for _ in range(2):
+        ok(await owner.log_in(ADA, NEW_PASSWORD))
+        await besieged.go_on(minutes=16)
+
+
+async def test_an_owner_who_reads_mail_late_finds_a_link_that_works(
+    besieged: Siege, mailbox: Mailbox
+) -> None:
+    owner = Visitor(besieged.app, HOME)
+    assert (await owner.forget()).status_code == 202
+    await besieged.app.state.jobs.run_due()
+    await besieged.go_on(minutes=13)
+    assert (await owner.reset(await read_newest_link(besieged, mailbox))).status_code == 204
+    ok(await owner.log_in(ADA, NEW_PASSWORD))
+
+
+async def test_a_reset_opens_the_lock_where_it_was_done_and_nowhere_else(
+    besieged: Siege, mailbox: Mailbox
+) -> None:
+    owner = Visitor(besieged.app, HOME)
+    await owner.forget()
+    assert (await owner.reset(await read_newest_link(besieged, mailbox))).status_code == 204
+    rate_limited(await Visitor(besieged.app, OFFICE).log_in(ADA, NEW_PASSWORD), "login")
+    assert [await stranger.guess(1) for stranger in besieged.strangers] == [[429]] * 5
+    assert await owner.guess(11) == [401] * 10 + [429]
+
+
+async def test_a_reset_makes_up_for_failures_at_the_place_itself(
+    besieged: Siege, mailbox: Mailbox
+) -> None:
+    owner = Visitor(besieged.app, HOME)
+    for password in (NEW_PASSWORD, "yet another good password"):
+        await owner.forget()
+        token = await read_newest_link(besieged, mailbox)
+        assert (await owner.reset(token, password)).status_code == 204
+        assert await owner.guess(11) == [401] * 10 + [429]
+    await owner.forget()
+    token = await read_newest_link(besieged, mailbox)
+    assert (await owner.reset(token, "the last of the passwords")).status_code == 204
+    ok(await owner.log_in(ADA, "the last of the passwords"))
+
+
+async def test_a_reset_that_fails_makes_no_place_known(besieged: Siege, mailbox: Mailbox) -> None:
+    owner = Visitor(besieged.app, HOME)
+    await owner.forget()
+    token = await read_newest_link(besieged, mailbox)
+    problem(await owner.reset(token, "short"), 422, "validation_failed")
+    problem(await owner.reset("x" * 43), 422, "validation_failed")
+    rate_limited(await owner.log_in(), "login")
+
+
+async def test_strangers_cannot_flood_the_mailbox(besieged: Siege, mailbox: Mailbox) -> None:
+    await besieged.app.state.jobs.run_due()
+    mailbox.mails.clear()
+    for _ in range(6):
+        await besieged.go_on(minutes=10)
+        await besieged.app.state.jobs.run_due()
+    assert len(mailbox.to(ADA)) == 4
+
+
+@pytest.mark.parametrize("email", [ADA, "nobody@example.com"])
+async def test_who_asks_for_links_is_limited_where_they_are(
+    visitor: From, ada: str, email: str
+) -> None:
+    answers = [await visitor(OFFICE).forget(email) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [202] * 5 + [429]
+    rate_limited(answers[-1], "password-forgot")
+    elsewhere = [await visitor(f"198.51.100.{i}").forget(email) for i in range(20)]
+    assert {answer.status_code for answer in elsewhere} == {202}
+    assert len({answer.content for answer in elsewhere}) == 1
 
 
 async def test_a_locked_account_costs_no_hash_and_no_query(
@@ -467,9 +594,7 @@ async def test_without_redis_logins_work_and_limits_hold(
 # --- The numbers ----------------------------------------------------------------------------------
 def replace(monkeypatch: pytest.MonkeyPatch, action: throttling.Action, **policies: Policy) -> None:
     """Give an action other policies for this test."""
-    now = LIMITS[action]
-    kept = {"address": now.address, "overall": now.overall, "account": now.account}
-    monkeypatch.setitem(throttling.LIMITS, action, Limits(**(kept | policies)))
+    monkeypatch.setitem(LIMITS, action, dataclasses.replace(LIMITS[action], **policies))
 
 
 def test_every_policy_has_a_name_of_its_own() -> None:

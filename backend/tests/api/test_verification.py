@@ -149,6 +149,36 @@ async def test_strangers_have_nothing_mailed_again(client: httpx.AsyncClient) ->
     problem(answer, 401, "unauthenticated")
 
 
+# --- An account that somebody else made -------------------------------------------------------
+async def test_an_account_made_by_an_administrator_is_verified_by_a_mail_too(
+    app: FastAPI, business: Business, mailbox: Mailbox
+) -> None:
+    admin = await business.admin()
+    assert not ok(await admin.post("/admin/users", ADA))["email_verified"]
+    await deliver(app)
+    (mail,) = mailbox.mails
+    assert mail["To"] == ADA["email"]
+    assert (await verify(business.client, token_of(mail))).status_code == 204
+    assert await is_verified(await business.log_in(ADA["email"], PASSWORD))
+
+
+async def test_an_account_that_is_made_disabled_is_mailed_nothing(
+    app: FastAPI, business: Business, mailbox: Mailbox
+) -> None:
+    ok(await (await business.admin()).post("/admin/users", ADA | {"is_active": False}))
+    await deliver(app)
+    assert mailbox.mails == []
+
+
+async def test_an_account_that_is_refused_is_mailed_nothing(
+    app: FastAPI, business: Business, mailbox: Mailbox, ada: Caller
+) -> None:
+    await deliver(app)
+    problem(await (await business.admin()).post("/admin/users", ADA), 409, "already_exists")
+    await deliver(app)
+    assert len(mailbox.mails) == 1
+
+
 # --- Another address --------------------------------------------------------------------------
 async def test_a_new_address_must_be_verified_by_a_mail_to_it(
     app: FastAPI, business: Business, mailbox: Mailbox, ada: Caller

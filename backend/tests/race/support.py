@@ -83,12 +83,14 @@ class Server:
 def _environment(settings: Settings) -> dict[str, str]:
     """What `make_settings` sets, for another process."""
     return {
+        "ACCOUNT_MAIL_DELAY_SECONDS": str(settings.ACCOUNT_MAIL_DELAY_SECONDS),
         "BCRYPT_ROUNDS": str(settings.BCRYPT_ROUNDS),
         "FIRST_SUPERUSER_PASSWORD": settings.FIRST_SUPERUSER_PASSWORD.get_secret_value(),
         "JOBS_IN_PROCESS": str(settings.JOBS_IN_PROCESS),
         "LOG_LEVEL": settings.LOG_LEVEL,
         "POSTGRES_DB": settings.POSTGRES_DB,
         "POSTGRES_POOL_SIZE": str(settings.POSTGRES_POOL_SIZE),
+        "RATE_LIMIT_ENABLED": str(settings.RATE_LIMIT_ENABLED),
         "SECRET_KEY": settings.SECRET_KEY.get_secret_value(),
     }
 

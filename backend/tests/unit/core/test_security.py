@@ -28,6 +28,22 @@ async def test_a_password_matches_its_hash_and_no_other(
     assert await hasher.hash(password) != hashed
 
 
+async def test_what_looks_the_same_is_the_same_password(hasher: PasswordHasher) -> None:
+    composed, decomposed = "café", "cafe\u0301"
+    for hashed in (await hasher.hash(composed), await hasher.hash(decomposed)):
+        assert await hasher.verify(composed, hashed)
+        assert await hasher.verify(decomposed, hashed)
+
+
+async def test_a_hash_from_before_passwords_were_normalised_still_matches(
+    hasher: PasswordHasher,
+) -> None:
+    decomposed = "cafe\u0301"
+    old = hasher._context.hash(decomposed)
+    assert await hasher.verify(decomposed, old)
+    assert not await hasher.verify("cafe", old)
+
+
 async def test_every_byte_counts_far_beyond_what_bcrypt_reads(hasher: PasswordHasher) -> None:
     hashed = await hasher.hash("x" * 99 + "a")
     assert not await hasher.verify("x" * 99 + "b", hashed)

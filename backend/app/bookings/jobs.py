@@ -1,0 +1,87 @@
+"""Bookings' jobs. Each runs outside any request, in transactions of its own."""
+
+import hmac
+from collections.abc import Mapping
+from functools import partial
+from uuid import UUID
+
+import structlog
+
+from app.availability.service import AvailabilityService
+from app.bookings import mails, repository
+from app.bookings.action_service import ActionService
+from app.bookings.hold_service import END_HOLD, HoldService
+from app.bookings.manage_tokens import ManageTokens
+from app.bookings.rules import UPCOMING, status_at
+from app.bookings.service import EXPIRE, MAIL_LINK, MAIL_NEW_LINK
+from app.config import Settings
+from app.core.clock import Clock
+from app.core.jobs import Handler, enqueue
+from app.core.mail import Mailer
+from app.database import Database
+
+log = structlog.get_logger(__name__)
+
+
+class BookingJobs:
+    def __init__(
+        self, database: Database, mailer: Mailer, settings: Settings, clock: Clock
+    ) -> None:
+        self._database = database
+        self._mailer = mailer
+        self._settings = settings
+        self._clock = clock
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        return {
+            EXPIRE: self.expire,
+            END_HOLD: self.end_hold,
+            MAIL_LINK: self.mail_link,
+            MAIL_NEW_LINK: partial(self.mail_link, has_moved=True),
+        }
+
+    async def expire(self, booking_id: UUID) -> None:
+        """End the wait of a booking that nobody has approved in time."""
+        async with self._database.transaction() as session:
+            availability = AvailabilityService(session, self._clock)
+            await ActionService(
+                session, availability, self._clock, ManageTokens(self._settings)
+            ).expire(booking_id)
+
+    async def end_hold(self, hold_id: UUID) -> None:
+        """Clear away a hold that has ended; one that was extended is looked at again."""
+        async with self._database.transaction() as session:
+            most = self._settings.HOLDS_PER_CALLER
+            holds = HoldService(
+                session, AvailabilityService(session, self._clock), self._clock, most
+            )
+            left = await holds.end_if_due(hold_id)
+            if left is not None:
+                await enqueue(session, END_HOLD, hold_id, after=left)
+
+    async def mail_link(self, booking_id: UUID, *, has_moved: bool = False) -> None:
+        """Mail a guest the link to the booking, while there is something to be done with it.
+
+        No connection is held while the mail server is spoken to. Whatever makes it run twice, the
+        mail has the token that is good by then, and one Message-ID for each time the booking had.
+
+        Raises:
+            MailNotSent, MailRefused.
+        """
+        async with self._database.reading() as session:
+            row = await repository.view(session, booking_id)
+        if row is None or row.manage_salt is None:
+            return
+        tokens = ManageTokens(self._settings)
+        token = tokens.derive(row.id, row.manage_salt)
+        is_current = hmac.compare_digest(tokens.digest(token), row.manage_digest)
+        if not is_current or status_at(row, self._clock()) not in UPCOMING:
+            log.info("manage_link_outdated", booking_id=str(booking_id))
+            return
+        # Behind the #, so that it reaches the page and no server's log, nor a Referer.
+        frontend = str(self._settings.FRONTEND_HOST).rstrip("/")
+        link = f"{frontend}/manage#token={token}"
+        letter = mails.booked(self._settings.PROJECT_NAME, row, link, has_moved=has_moved)
+        reference = f"booking.{row.id}.{row.sequence}"
+        await self._mailer.send(letter, to=row.guest_email, reference=reference)
