@@ -200,6 +200,9 @@ class Settings(BaseSettings):
     HOLDS_PER_CALLER: int = Field(
         3, ge=1, le=100, description="Holds an account, or a visitor's network, has at a time."
     )
+    WAITLIST_OFFER_MINUTES: int = Field(
+        15, ge=1, le=1440, description="How long a time is kept for who waited for it."
+    )
 
     # --- Jobs --------------------------------------------------------------------------------
     JOBS_IN_PROCESS: bool = Field(

@@ -1,7 +1,7 @@
 """Every job there is, gathered for the runner."""
 
 from app.auth.jobs import AccountMails
-from app.bookings.jobs import BookingJobs
+from app.bookings.jobs import BookingJobs, WaitlistJobs
 from app.config import Settings
 from app.core.clock import Clock
 from app.core.jobs import JobRunner
@@ -12,10 +12,14 @@ from app.database import Database
 def job_runner(settings: Settings, database: Database, clock: Clock) -> JobRunner:
     """A runner that knows every job of this release."""
     mailer = Mailer(settings, clock)
+    waitlist = WaitlistJobs(database, mailer, settings, clock)
     rooms = (
         AccountMails(database, mailer, settings, clock),
         BookingJobs(database, mailer, settings, clock),
+        waitlist,
     )
     return JobRunner(
-        settings, {name: handler for room in rooms for name, handler in room.handlers.items()}
+        settings,
+        {name: handler for room in rooms for name, handler in room.handlers.items()},
+        waitlist.routines,
     )

@@ -21,15 +21,22 @@ from app.auth.routes import router as auth
 from app.auth.tokens import RefreshTokens, TokenSigner
 from app.availability.answers import AnswerCache
 from app.availability.personal_data import TimeOffOfPeople
-from app.availability.remembered import Questions
+from app.availability.routes import asking
 from app.availability.routes import router as availability
 from app.availability.time_off_routes import router as time_off
 from app.bookings.action_routes import router as booking_actions
 from app.bookings.commitments import BookingCommitments
 from app.bookings.hold_routes import router as holds
 from app.bookings.manage_routes import router as manage
-from app.bookings.personal_data import BookingsOfGuests, BookingsOfPeople
+from app.bookings.personal_data import (
+    BookingsOfGuests,
+    BookingsOfPeople,
+    SeriesOfPeople,
+    WaitlistOfPeople,
+)
 from app.bookings.routes import router as bookings
+from app.bookings.series_routes import router as series
+from app.bookings.waitlist_routes import router as waitlist
 from app.catalog.resource_routes import router as resources
 from app.catalog.routes import locations, services
 from app.config import Settings
@@ -75,6 +82,8 @@ EXPOSED_HEADERS = (
 # was changing something when the erasure began has been waited for by then.
 PERSONAL_DATA: tuple[PersonalData, ...] = (
     BookingsOfPeople(),
+    SeriesOfPeople(),
+    WaitlistOfPeople(),
     TimeOffOfPeople(),  # while the calendar still says whose it is
     CalendarsOfPeople(),
     EventsAboutPeople(),
@@ -136,7 +145,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.database, state.clock, require_mfa_for_admins=settings.REQUIRE_MFA_FOR_ADMINS
     )
     state.answer_cache = AnswerCache()
-    state.questions = Questions()
     state.migration_head = migration_head()
     state.jobs = job_runner(settings, state.database, state.clock)
     try:
@@ -187,10 +195,13 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 def _add_routers(app: FastAPI, settings: Settings) -> None:
     """The busiest first: paths are tried in this order, and each router costs a request time."""
     routers = [
+        asking,
         availability,
         bookings,
         holds,
         booking_actions,
+        series,
+        waitlist,
         manage,
         auth,
         mfa,

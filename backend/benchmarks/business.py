@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import insert
+from sqlalchemy import ARRAY, TIMESTAMP, Integer, Uuid, bindparam, insert, text
 from sqlalchemy.dialects.postgresql import Range
 
+from app import tables  # noqa: F401 - references between tables are looked up
 from app.availability.models import Allocation
 from app.catalog.models import Service
 from app.core.ids import new_id
@@ -23,6 +24,22 @@ BOOKED_MINUTES = 30
 READ_MINUTES = 15
 # The bookings of a reader's day begin so far apart that there is something free between them.
 _EVERY = (CLOSES - OPENS) // BOOKINGS_A_DAY
+
+FILL = text(
+    f"""
+    INSERT INTO allocations (id, subject_id, during, kind)
+    SELECT gen_random_uuid(), subject,
+        tstzrange(begins, begins + interval '{READ_MINUTES} minutes'), 'booking'
+    FROM unnest(:ids) AS subject,
+        generate_series(0, :days - 1) AS day, generate_series(0, {BOOKINGS_A_DAY - 1}) AS number,
+        LATERAL (SELECT :start + day * interval '1 day'
+            + ({OPENS} + number * {_EVERY}) * interval '1 minute' AS begins) AS times
+    """
+).bindparams(
+    bindparam("ids", type_=ARRAY(Uuid())),
+    bindparam("days", type_=Integer()),
+    bindparam("start", type_=TIMESTAMP(timezone=True)),
+)
 
 
 @dataclass(frozen=True)
@@ -99,6 +116,41 @@ async def open_business(database: Database, providers: int) -> BenchBusiness:
             ],
         )
     return business
+
+
+async def open_calendars(
+    database: Database, providers: int, days: int
+) -> tuple[UUID, list[UUID], datetime]:
+    """A service with so many providers whose days, from tomorrow on, are full of bookings."""
+    tomorrow = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    tomorrow += timedelta(days=1)
+    service_id, ids = new_id(), [new_id() for _ in range(providers)]
+    name = f"{providers} x {days}"
+    week = [[[OPENS, CLOSES]]] * 7
+    async with database.transaction() as session:
+        await session.execute(
+            insert(Service),
+            [
+                {"id": service_id, "durations_minutes": [READ_MINUTES], "name": name}
+                | {"slug": f"{providers}-{days}"}
+            ],
+        )
+        await session.execute(
+            insert(Provider),
+            [{"id": i, "display_name": name, "time_zone": "UTC"} for i in ids],
+        )
+        await session.execute(
+            insert(Schedule), [{"provider_id": i, "time_zone": "UTC", "weekly": week} for i in ids]
+        )
+        await session.execute(insert(Calendar), [{"subject_id": i} for i in ids])
+        await session.execute(
+            insert(ServiceProvider), [{"service_id": service_id, "provider_id": i} for i in ids]
+        )
+        await session.execute(FILL, {"ids": ids, "days": days, "start": tomorrow})
+    async with database.engine.connect() as connection:
+        await connection.execute(text("ANALYZE allocations"))
+        await connection.commit()
+    return service_id, ids, tomorrow
 
 
 def _full_days(today: datetime, days: int) -> Iterator[Range[datetime]]:

@@ -232,9 +232,8 @@ class _Opening:
         self._providers = ProviderService(session, self._catalog, commitments)
         self._schedules = ScheduleService(session, self._providers, commitments)
         self._free = FreeTimesService(session, AnswerCache(), clock, settings.BUSINESS_TIME_ZONE)
-        self._bookings = BookingService(
-            session, AvailabilityService(session, clock), clock, settings
-        )
+        availability = AvailabilityService(session, clock)
+        self._bookings = BookingService(session, availability, clock, settings)
         self._booked = Counter[str]()
 
     async def open(self, admin: Principal) -> None:

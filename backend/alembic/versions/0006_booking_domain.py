@@ -121,6 +121,7 @@ def upgrade() -> None:
         sa.Column("time_zone", sa.Text(), nullable=False),
         sa.Column("duration_minutes", sa.Integer(), nullable=False),
         sa.Column("seats", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("assigned", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("expires_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("is_extended", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("version", sa.BigInteger(), server_default="1", nullable=False),
@@ -235,6 +236,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), server_default="waiting", nullable=False),
         sa.Column("hold_id", sa.Uuid(), nullable=True),
         sa.Column("offered_until", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("offered_during", postgresql.TSTZRANGE(), nullable=True),
         sa.Column("booking_id", sa.Uuid(), nullable=True),
         sa.Column("version", sa.BigInteger(), server_default="1", nullable=False),
         sa.Column(
@@ -250,7 +252,8 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.CheckConstraint(
-            "(status = 'offered') = (hold_id IS NOT NULL) AND (hold_id IS NULL) = (offered_until IS NULL)",
+            "(status = 'offered') = (hold_id IS NOT NULL)"
+            " AND num_nulls(hold_id, offered_until, offered_during) IN (0, 3)",
             name=op.f("ck_waitlist_entries_offer_complete"),
         ),
         sa.CheckConstraint(
@@ -350,6 +353,14 @@ def upgrade() -> None:
         ["series_id"],
         unique=False,
         postgresql_where="series_id IS NOT NULL",
+    )
+    op.create_index(
+        op.f("ix_bookings_provider_ids"),
+        "bookings",
+        ["provider_ids"],
+        unique=False,
+        postgresql_using="gin",
+        postgresql_where="cardinality(provider_ids) > 1",
     )
     op.create_index("uq_bookings_manage_digest", "bookings", ["manage_digest"], unique=True)
     op.drop_constraint(
@@ -490,6 +501,12 @@ def downgrade() -> None:
         ["subject_id", "id"],
     )
     op.drop_index("uq_bookings_manage_digest", table_name="bookings")
+    op.drop_index(
+        op.f("ix_bookings_provider_ids"),
+        table_name="bookings",
+        postgresql_using="gin",
+        postgresql_where="cardinality(provider_ids) > 1",
+    )
     op.drop_index(
         op.f("ix_bookings_series_id"),
         table_name="bookings",

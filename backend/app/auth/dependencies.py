@@ -26,7 +26,7 @@ from app.auth.service import AccountService
 from app.auth.session_service import SessionService
 from app.auth.user_service import UserService
 from app.core import idempotency
-from app.core.dependencies import AppClock, AppSettings
+from app.core.dependencies import AppClock
 from app.core.errors import Forbidden, Unauthenticated
 from app.core.unit_of_work import ReadSession, Session
 
@@ -40,23 +40,10 @@ api_key = APIKeyHeader(
 )
 
 
-async def authenticator(request: Request) -> Authenticator:
-    found: Authenticator = request.app.state.authenticator
-    return found
-
-
-async def api_key_authenticator(request: Request) -> ApiKeyAuthenticator:
-    found: ApiKeyAuthenticator = request.app.state.api_key_authenticator
-    return found
-
-
 async def optional_principal(
     request: Request,
     token: Annotated[str | None, Depends(bearer)],
     _: Annotated[str | None, Depends(api_key)],  # for the document: it says nothing of a second one
-    settings: AppSettings,
-    sessions: Annotated[Authenticator, Depends(authenticator)],
-    api_keys: Annotated[ApiKeyAuthenticator, Depends(api_key_authenticator)],
 ) -> Principal | None:
     """The caller, or None for a visitor.
 
@@ -65,7 +52,10 @@ async def optional_principal(
     other one. Where API keys are not offered, X-API-Key is a header like any other that a gateway
     may have its own use for.
     """
-    keys = request.headers.getlist("x-api-key") if settings.API_KEYS_ENABLED else []
+    state = request.app.state
+    sessions: Authenticator = state.authenticator
+    api_keys: ApiKeyAuthenticator = state.api_key_authenticator
+    keys = request.headers.getlist("x-api-key") if state.settings.API_KEYS_ENABLED else []
     if len(keys) + len(request.headers.getlist("authorization")) > 1:
         raise InvalidToken
     if keys:
@@ -134,8 +124,6 @@ async def idempotent(
     request: Request,
     principal: MaybePrincipal,
     session: Session,
-    settings: AppSettings,
-    clock: AppClock,
     key: Annotated[
         str | None,
         Header(
@@ -146,13 +134,14 @@ async def idempotent(
 ) -> None:
     """Claim the request's idempotency key, where it has one."""
     if key is not None:
+        state = request.app.state
         await idempotency.claim(
             request,
             session,
             header=key,
             caller=principal.idempotency_caller if principal else "anonymous",
-            secret=settings.SECRET_KEY.get_secret_value(),
-            now=clock(),
+            secret=state.settings.SECRET_KEY.get_secret_value(),
+            now=state.clock(),
         )
 
 

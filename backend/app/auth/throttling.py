@@ -253,9 +253,9 @@ def throttled(action: Action | Limits) -> Any:  # noqa: ANN401 - FastAPI's own t
     `attempt(account)` where a secret is being guessed. Elsewhere the dependency is all:
     `dependencies=[throttled("password_reset")]`. It belongs before `Idempotent`.
     """
-    limits = action if isinstance(action, Limits) else LIMITS[action]
 
     async def throttle(request: Request, response: Response) -> Throttle:
+        limits = action if isinstance(action, Limits) else LIMITS[action]
         host = request.client.host if request.client else ""
         limiter = request.app.state.rate_limiter
         throttle = Throttle(limiter, limits, network_of(host), response)

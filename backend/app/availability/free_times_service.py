@@ -14,7 +14,7 @@ from app.availability.answers import Answer, AnswerCache, FreeTimes
 from app.availability.plan import Plan
 from app.availability.rules import Reason, fresh_until, merge_providers
 from app.availability.schemas import instant, minute
-from app.availability.service import Wish, dates_around, found, plan_around
+from app.availability.service import WEEK_AROUND, Wish, dates_around, found, plan_around
 from app.availability.wall_clock import Minute, day_start, local_date
 from app.core.clock import Clock
 from app.core.errors import ValidationFailed
@@ -24,8 +24,6 @@ MAXIMUM_DAYS = 62
 _DAY = 24 * 60
 _CLOCK_CHANGES = 2 * 60
 _FARTHEST_NEXT = 366 * _DAY
-_WEEK_AROUND = 8 * _DAY
-"""What holds a local day's whole week, in any zone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +102,9 @@ class FreeTimesService:
         duration = _duration(plan, question.duration_minutes)
         now = self._clock()
         key = (
-            *(plan.service_id, plan.version, plan.location_version, duration, zone, start, end),
-            *(question.seats, question.without),
+            *(plan.service_id, plan.version, duration, zone, start, end),
+            *(plan.location_id, plan.location_version),
+            *(question.provider_ids, question.seats, question.without),
             *((s.id, s.versions) for s in plan.subjects),
         )
         answer = self._cache.get(key, now.timestamp())
@@ -176,7 +175,7 @@ class FreeTimesService:
         question: Question,
     ) -> FreeTimes:
         rules = plan.rules(duration)
-        margin = _WEEK_AROUND if plan.limits.bind_provider else 0
+        margin = WEEK_AROUND if plan.limits.bind_provider else 0
         during = Range(
             instant(start - rules.buffer_before - margin),
             instant(end + duration + rules.buffer_after + margin),

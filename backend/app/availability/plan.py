@@ -4,6 +4,7 @@ Pure: what is free, for whom, and who could give it. The clock is an argument, i
 epoch; instants are whole minutes since then (`wall_clock.Minute`).
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -62,6 +63,26 @@ class Taken:
         if not self.sessions:
             return self.busy
         return sorted((*self.busy, *(session.during for session in self.sessions)))
+
+    def between(self, begin: Minute, until: Minute) -> "Taken":
+        """The part that overlaps `[begin, until)`; of what limits count, all."""
+        return replace(
+            self,
+            busy=_between(self.busy, begin, until),
+            held=_between(self.held, begin, until),
+            time_off=_between(self.time_off, begin, until),
+            sessions=[s for s in self.sessions if s.during[0] < until and begin < s.during[1]],
+        )
+
+    def plus(self, during: Interval, start: Minute) -> "Taken":
+        """With one more time taken, for something of the service that begins at `start`."""
+        return replace(self, busy=sorted((*self.busy, during)), given=(*self.given, start))
+
+
+def _between(intervals: Sequence[Interval], begin: Minute, until: Minute) -> Sequence[Interval]:
+    """Those that overlap `[begin, until)`, of intervals that are in order by either end."""
+    first = bisect_right(intervals, begin, key=lambda interval: interval[1])
+    return intervals[first : bisect_left(intervals, until, key=lambda interval: interval[0])]
 
 
 NOTHING: Final = Taken()
@@ -230,6 +251,27 @@ class Plan:
     def without_providers(self) -> "Plan":
         return replace(self, providers=[])
 
+    # --- Many times --------------------------------------------------------------------------
+    def near(self, start: Minute, duration: int) -> "Plan":
+        """The same plan for a decision about one start: what is taken far from it is left out.
+
+        A subject's times don't overlap, so it is found by bisection: a decision among many costs
+        no more than one alone. What the limits count stays whole.
+        """
+        begin, until = start - self.buffer_before, start + duration + self.buffer_after
+        return self.with_taken({s.id: s.taken.between(begin, until) for s in self.subjects})
+
+    def having(self, candidate: Candidate, start: Minute, duration: int) -> "Plan":
+        """The same plan once this candidate has been given that start as well."""
+        during = (start - self.buffer_before, start + duration + self.buffer_after)
+        theirs = set(candidate.subject_ids)
+        return self.with_taken(
+            {
+                s.id: s.taken.plus(during, start) if s.id in theirs else s.taken
+                for s in self.subjects
+            }
+        )
+
     # --- Free times --------------------------------------------------------------------------
     def free(
         self,
@@ -326,7 +368,7 @@ class Plan:
                 free = [
                     resource.id
                     for resource in self._eligible(kind, location)
-                    if not overlaps(resource.taken.busy, begin, until)
+                    if not overlaps(resource.taken.closed, begin, until)
                 ]
                 chosen += free[:quantity]
         return Candidate(group, chosen, location, session)
@@ -366,7 +408,7 @@ class Plan:
     def _scarce(self, rules: SlotRules, location: UUID | None) -> list[Closed]:
         closed: list[Closed] = []
         for kind, quantity in self.requirements:
-            taken = [resource.taken.busy for resource in self._eligible(kind, location)]
+            taken = [resource.taken.closed for resource in self._eligible(kind, location)]
             scarce = scarce_starts(rules, taken, quantity)
             if scarce:
                 closed.append((Reason.RESOURCE_BUSY, scarce))

@@ -79,6 +79,17 @@ _NEXT_EXPIRY = (
     "CASE WHEN a.capacity > 1 THEN (SELECT min(c.expires_at) FROM session_seats c"
     " WHERE c.allocation_id = a.id AND c.expires_at > :now) ELSE a.expires_at END"
 )
+# Time off is read where it is declared. Its allocations only win races: there is none where a hold
+# was in the way that has ended since, nor under a booking that is to be moved.
+_TAKEN_OF_PROVIDERS = """(
+        SELECT subject_id, id, during, kind, capacity, seats_taken, expires_at, service_id,
+            starts_at, ends_at
+        FROM allocations WHERE kind <> 'time_off'
+        UNION ALL
+        SELECT provider_id, id, during, 'time_off'::varchar, 1, 1, NULL::timestamptz, NULL::uuid,
+            NULL::timestamptz, NULL::timestamptz
+        FROM time_off
+    )"""
 _IS_SESSION = "a.capacity > 1 AND a.service_id = :service_id AND s.capacity > 1"
 
 
@@ -92,7 +103,7 @@ def _kind(is_session: str) -> str:
         ELSE {_Kind.BUSY:d} END"""
 
 
-def _taken_around(subject: str, is_session: str) -> str:
+def _taken_around(subject: str, taken: str, is_session: str) -> str:
     """What overlaps the appointment with its buffers: `[kind, start, end, session…]`, in order."""
     return f"""(
         SELECT jsonb_agg(jsonb_build_array(
@@ -100,7 +111,7 @@ def _taken_around(subject: str, is_session: str) -> str:
             (extract(epoch FROM a.starts_at) / 60)::int, (extract(epoch FROM a.ends_at) / 60)::int,
             a.capacity - a.seats_taken + CASE WHEN a.capacity > 1 THEN {_SEATS_BACK} ELSE 0 END
         ) ORDER BY lower(a.during))
-        FROM allocations a
+        FROM {taken} a
         WHERE a.subject_id = {subject} AND a.id IS DISTINCT FROM :without
         AND a.during && tstzrange(
             :begins - make_interval(mins => s.buffer_before_minutes),
@@ -110,13 +121,14 @@ def _taken_around(subject: str, is_session: str) -> str:
 
 
 # A week on either side holds the local day and week of the start, in any zone.
-_GIVEN_AROUND = """CASE WHEN s.limit_per_day IS NOT NULL OR s.limit_per_week IS NOT NULL THEN (
+_GIVEN_AROUND = f"""CASE WHEN s.limit_per_day IS NOT NULL OR s.limit_per_week IS NOT NULL THEN (
         SELECT array_agg((extract(epoch FROM a.starts_at) / 60)::int)
         FROM allocations a
         WHERE a.subject_id = p.id AND a.service_id = s.id AND a.id IS DISTINCT FROM :without
         AND a.during && tstzrange(:begins - interval '8 days', :begins + interval '8 days')
         AND (a.expires_at IS NULL OR a.expires_at > :now)
-    ) END"""
+        AND NOT (a.capacity > 1 AND a.seats_taken <= {_SEATS_BACK})
+    ) END"""  # noqa: S608 - made of constants
 
 _ENDED_HOLDS = """ended AS (
     DELETE FROM allocations WHERE id IN (
@@ -139,8 +151,8 @@ _ENDED_HOLDS = """ended AS (
 
 def _planning(*, around: bool, clearing: bool = False) -> TextClause:
     """The statement that reads a service with those who give it; see `plan`."""
-    taken = _taken_around("p.id", _IS_SESSION) if around else "NULL::jsonb"
-    resource_taken = _taken_around("r.id", "false") if around else "NULL::jsonb"
+    taken = _taken_around("p.id", _TAKEN_OF_PROVIDERS, _IS_SESSION) if around else "NULL::jsonb"
+    resource_taken = _taken_around("r.id", "allocations", "false") if around else "NULL::jsonb"
     sql = f"""{"WITH " + _ENDED_HOLDS if clearing else ""}
         SELECT s.id, s.name, s.version, s.durations_minutes, s.buffer_before_minutes,
             s.buffer_after_minutes, s.slot_interval_minutes, s.min_notice_minutes,
@@ -173,10 +185,13 @@ def _planning(*, around: bool, clearing: bool = False) -> TextClause:
         LEFT JOIN (
             service_providers sp
             JOIN providers p ON p.id = sp.provider_id AND p.is_active
-                AND (:location_id IS NULL OR :location_id = ANY (p.location_ids))
             JOIN schedules h ON h.provider_id = p.id
         ) ON sp.service_id = s.id AND (
-            s.assignment = 'collective' OR :provider_ids IS NULL OR p.id = ANY (:provider_ids))
+            s.assignment = 'collective' OR :provider_ids IS NULL OR p.id = ANY (:provider_ids)
+        ) AND (
+            -- Who has no place of their own works wherever the service is given.
+            :location_id IS NULL OR :location_id = ANY (p.location_ids)
+            OR p.location_ids = '{{}}' AND :location_id = ANY (s.location_ids))
         LEFT JOIN calendars c ON c.subject_id = p.id
         WHERE s.id = :service_id AND s.is_active
         ORDER BY sp.priority DESC, p.id"""  # noqa: S608 - made of constants
@@ -387,7 +402,7 @@ def _taken_times(*, detailed: bool) -> TextClause:
             array_agg({_END} ORDER BY lower(a.during)),
             floor(extract(epoch FROM min({_NEXT_EXPIRY})) / 60)::int,
             {details}
-        FROM allocations a
+        FROM {_TAKEN_OF_PROVIDERS} a
         WHERE a.subject_id = ANY (:subject_ids) AND a.during && :during
             AND a.id IS DISTINCT FROM :without
         GROUP BY a.subject_id, meaning"""  # noqa: S608 - made of constants
@@ -593,7 +608,7 @@ async def lock_subjects(session: AsyncSession, subject_ids: Iterable[UUID]) -> N
     await session.execute(_LOCK, {"keys": keys})
 
 
-_REFILLING = """refilled AS (
+REFILLING = """refilled AS (
     INSERT INTO allocations (id, subject_id, during, kind)
     SELECT gen_random_uuid(), freed.subject_id, piece, 'time_off'
     FROM freed CROSS JOIN LATERAL (
@@ -601,6 +616,7 @@ _REFILLING = """refilled AS (
         WHERE t.provider_id = freed.subject_id AND t.during && freed.during
     ) AS pieces
 )"""
+"""A CTE: of what is `freed`, time off takes what it is declared for."""
 _RAISING = """raised AS (
     INSERT INTO calendars (subject_id) SELECT DISTINCT subject_id FROM changed
     ON CONFLICT (subject_id) DO UPDATE
@@ -609,7 +625,7 @@ _RAISING = """raised AS (
 _RELEASE = text(
     f"""WITH freed AS (
         DELETE FROM allocations WHERE id = :allocation_id RETURNING subject_id, during
-    ), {_REFILLING}, changed AS (SELECT subject_id FROM freed), {_RAISING}
+    ), {REFILLING}, changed AS (SELECT subject_id FROM freed), {_RAISING}
     SELECT count(*) FROM freed"""  # noqa: S608 - made of constants
 )
 _RELEASE_SEATS = text(
@@ -620,7 +636,7 @@ _RELEASE_SEATS = text(
         DELETE FROM allocations a USING given
         WHERE a.id = :allocation_id AND a.seats_taken <= given.seats
         RETURNING a.subject_id, a.during
-    ), {_REFILLING}, emptier AS (
+    ), {REFILLING}, emptier AS (
         UPDATE allocations a SET seats_taken = a.seats_taken - given.seats FROM given
         WHERE a.id = :allocation_id AND a.seats_taken > given.seats
         RETURNING a.subject_id

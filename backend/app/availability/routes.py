@@ -1,76 +1,37 @@
 """`/availability`: public."""
 
-from operator import methodcaller
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
+from app.availability.asking import AskingRoute, as_response
 from app.availability.dependencies import FreeTimesReader
 from app.availability.free_times_service import NextQuestion, Question
-from app.availability.remembered import Questions, RememberingRoute, as_response
 from app.availability.schemas import (
     DETAILS,
+    AnswersZone,
+    Asked,
     AvailabilityOut,
     DayCount,
+    Duration,
     ExplanationOut,
-    Moment,
     NextOut,
     ObstacleOut,
+    ProviderIds,
+    Seats,
 )
 from app.availability.service import Wish
 from app.core.errors import NotFound, ValidationFailed
 from app.core.problems import problems
-from app.core.schemas import Instant, Zone
+from app.core.routing import ApiRoute
+from app.core.schemas import Instant
 
-router = APIRouter(prefix="/availability", tags=["availability"], route_class=RememberingRoute)
-
-Duration = Annotated[int | None, Query(ge=1, le=10_080)]
-Seats = Annotated[int, Query(ge=1, le=1000, description="How many are wanted together.")]
-ProviderIds = Annotated[list[UUID] | None, Query(max_length=1000)]
-AnswersZone = Annotated[
-    Zone | None, Query(description="Of the answer; default: the location's or business's.")
-]
+router = APIRouter(prefix="/availability", tags=["availability"], route_class=ApiRoute)
+asking = APIRouter(prefix="/availability", tags=["availability"], route_class=AskingRoute)
 
 
-async def question(
-    service_id: UUID,
-    start: Annotated[Moment, Query(description="A date or an instant.")],
-    end: Annotated[Moment, Query(description="A date (inclusive) or an instant (exclusive).")],
-    *,
-    time_zone: AnswersZone = None,
-    duration_minutes: Duration = None,
-    provider_id: ProviderIds = None,
-    location_id: UUID | None = None,
-    seats: Seats = 1,
-    exclude_booking_id: Annotated[
-        UUID | None,
-        Query(description="A booking that is to be moved: its own time counts as free."),
-    ] = None,
-) -> Question:
-    return Question(
-        service_id=service_id,
-        start=start,
-        end=end,
-        time_zone=time_zone,
-        duration_minutes=duration_minutes,
-        provider_ids=tuple(sorted(set(provider_id or ()))),
-        location_id=location_id,
-        seats=seats,
-        without=exclude_booking_id,
-    )
-
-
-async def questions(request: Request) -> Questions:
-    known: Questions = request.app.state.questions
-    return known
-
-
-Asked = Annotated[Question, Depends(question)]
-Known = Annotated[Questions, Depends(questions)]
-
-
-@router.get(
+@asking.get(
     "",
     operation_id="availability_get",
     summary="Free times of a service",
@@ -82,14 +43,12 @@ Known = Annotated[Questions, Depends(questions)]
     responses=problems(NotFound, ValidationFailed),
 )
 async def get_availability(
-    free_times: FreeTimesReader, asked: Asked, known: Known, request: Request
+    asked: Annotated[Asked, Query()], free_times: FreeTimesReader
 ) -> Response:
-    answer = await free_times.free_times(asked)
-    known.remember(request, methodcaller("free_times", asked))
-    return as_response(answer)
+    return as_response(await free_times.free_times(_question(asked)))
 
 
-@router.get(
+@asking.get(
     "/days",
     operation_id="availability_days",
     summary="How many free times each day has",
@@ -97,12 +56,8 @@ async def get_availability(
     response_model=list[DayCount],
     responses=problems(NotFound, ValidationFailed),
 )
-async def get_days(
-    free_times: FreeTimesReader, asked: Asked, known: Known, request: Request
-) -> Response:
-    answer = await free_times.free_days(asked)
-    known.remember(request, methodcaller("free_days", asked))
-    return as_response(answer)
+async def get_days(asked: Annotated[Asked, Query()], free_times: FreeTimesReader) -> Response:
+    return as_response(await free_times.free_days(_question(asked)))
 
 
 @router.get(
@@ -118,9 +73,9 @@ async def get_next(
     service_id: UUID,
     *,
     count: Annotated[int, Query(ge=1, le=50)] = 10,
-    time_zone: AnswersZone = None,
-    duration_minutes: Duration = None,
-    provider_id: ProviderIds = None,
+    time_zone: Annotated[AnswersZone | None, Query()] = None,
+    duration_minutes: Annotated[Duration | None, Query()] = None,
+    provider_id: Annotated[ProviderIds | None, Query()] = None,
     location_id: UUID | None = None,
     seats: Seats = 1,
 ) -> Response:
@@ -144,7 +99,7 @@ async def explain(
     start: Instant,
     *,
     provider_id: UUID | None = None,
-    duration_minutes: Duration = None,
+    duration_minutes: Annotated[Duration | None, Query()] = None,
     location_id: UUID | None = None,
     seats: Seats = 1,
     exclude_booking_id: UUID | None = None,
@@ -159,4 +114,18 @@ async def explain(
             ObstacleOut(provider_id=o.provider_id, reason=o.reason, detail=DETAILS[o.reason])
             for o in obstacles
         ],
+    )
+
+
+def _question(asked: Asked) -> Question:
+    return Question(
+        service_id=asked.service_id,
+        start=asked.start,
+        end=asked.end,
+        time_zone=asked.time_zone,
+        duration_minutes=asked.duration_minutes,
+        provider_ids=tuple(sorted(set(asked.provider_id))),
+        location_id=asked.location_id,
+        seats=asked.seats,
+        without=asked.exclude_booking_id,
     )

@@ -7,9 +7,17 @@ from uuid import UUID
 from pydantic import AfterValidator, Field
 
 from app.availability.rules import Reason
-from app.core.schemas import Instant, Output
+from app.core.schemas import Input, Instant, Output, Zone
 
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 2), date(2199, 12, 30)
+
+
+Duration = Annotated[int, Field(ge=1, le=10_080)]
+Seats = Annotated[int, Field(ge=1, le=1000, description="How many are wanted together.")]
+ProviderIds = Annotated[list[UUID], Field(max_length=1000)]
+AnswersZone = Annotated[
+    Zone, Field(description="Of the answer; default: the location's or business's.")
+]
 
 
 def _supported(day: date) -> date:
@@ -92,6 +100,22 @@ DETAILS: dict[Reason, str] = {
     Reason.RESOURCE_BUSY: "A room or device that it needs is taken.",
     Reason.NOT_OFFERED: "It is not offered like this.",
 }
+
+
+class Asked(Input):
+    """What can be asked about free times."""
+
+    service_id: UUID
+    start: Moment = Field(description="A date or an instant.")
+    end: Moment = Field(description="A date (inclusive) or an instant (exclusive).")
+    time_zone: AnswersZone | None = None
+    duration_minutes: Duration | None = None
+    provider_id: ProviderIds = Field(default_factory=list)
+    location_id: UUID | None = None
+    seats: Seats = 1
+    exclude_booking_id: UUID | None = Field(
+        None, description="A booking that is to be moved: its own time counts as free."
+    )
 
 
 def minute(instant: datetime) -> int:

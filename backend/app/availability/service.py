@@ -3,13 +3,13 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.availability import repository
+from app.availability import many_repository, repository
 from app.availability.errors import NoSeatsLeft, SlotHeld, SlotTaken, SlotUnavailable
 from app.availability.plan import Candidate, Plan, PlannedProvider
 from app.availability.repository import Around
@@ -25,6 +25,8 @@ _MARGIN = timedelta(days=2)
 """No zone is two days from UTC."""
 _LONGEST = timedelta(days=7)
 """The longest duration a service can have."""
+WEEK_AROUND = 8 * 24 * 60
+"""What holds a local day's whole week, in any zone; in minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,17 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A start that can be had, with everyone who could give it, the preferred ones first."""
+    """A start that can be had, with everyone who could give it, the preferred ones first.
+
+    `is_locked`: nobody else who takes the subjects' locks decides about them until commit.
+    """
 
     plan: Plan
     start: datetime
     duration: int
     seats: int
     candidates: Sequence[Candidate]
+    is_locked: bool = False
 
     @property
     def end(self) -> datetime:
@@ -80,6 +86,10 @@ class Opening:
         )
 
 
+Refusal: TypeAlias = SlotTaken | SlotHeld | NoSeatsLeft | SlotUnavailable
+"""Why a time cannot be had."""
+
+
 @dataclass(frozen=True, slots=True)
 class Taking:
     """How an opening is taken: the parameters of one of `repository.takings`.
@@ -99,14 +109,20 @@ class AvailabilityService:
         self._clock = clock
 
     async def opening(
-        self, wish: Wish, *, locking: Collection[UUID] = (), lock: bool = False
+        self,
+        wish: Wish,
+        *,
+        customer_id: UUID | None = None,
+        locking: Collection[UUID] = (),
+        lock: bool = False,
     ) -> Opening:
         """Who could give the service at this start.
 
         One round trip where one insert will decide; where more must be decided together, three:
-        the subjects' locks are taken, and it is looked at again. `lock` asks for that in any case,
-        `locking` names more ids to lock (a customer whose bookings are counted, the calendars that
-        a booking leaves).
+        the subjects' locks are taken, and it is looked at again. With them comes the lock of the
+        customer it is for, where the service limits customers: theirs are counted one after the
+        other. `lock` asks for all that in any case, `locking` names more ids to lock (the calendars
+        that a booking leaves).
 
         Raises:
             NotFound: no such service, or location.
@@ -116,7 +132,10 @@ class AvailabilityService:
         opening = await self._look(wish)
         if lock or locking or opening.is_contested:
             subjects = opening.plan.subject_ids
-            await repository.lock_subjects(self._session, [*subjects, *locking])
+            ids = [*subjects, *locking]
+            if customer_id is not None and opening.plan.limits.bind_customer:
+                ids.append(customer_id)
+            await repository.lock_subjects(self._session, ids)
             opening = await self._look(wish, clear=subjects)
         return opening
 
@@ -131,9 +150,9 @@ class AvailabilityService:
         verdicts = [plan.why_not(group, duration, wish.seats, now, begins) for group in groups]
         free = [g for g, why in zip(groups, verdicts, strict=True) if why is None]
         if not free:
-            raise _refusal(plan, groups, duration, begins, [why for why in verdicts if why])
+            raise refusal(plan, groups, duration, begins, [why for why in verdicts if why])
         candidates = [plan.candidate(group, duration, begins) for group in free]
-        return Opening(plan, wish.start, duration, wish.seats, candidates)
+        return Opening(plan, wish.start, duration, wish.seats, candidates, bool(clear))
 
     async def kept(
         self, wish: Wish, *, provider_ids: Sequence[UUID], resource_ids: Sequence[UUID]
@@ -190,10 +209,23 @@ class AvailabilityService:
         else:
             await repository.release_seats(self._session, claim_id, allocation_id)
 
+    async def release_many(self, claims: Sequence[tuple[UUID, UUID]]) -> None:
+        """`release` for many `(claim_id, allocation_id)`, in two round trips as well."""
+        await many_repository.release(self._session, claims)
+
     async def undo(self, taking: Taking) -> None:
         """Remove the part that was taken when the rest was not to be had."""
         if taking.how in {How.EXCLUSIVE, How.SESSION}:
             await repository.undo(self._session, taking.allocation_id)
+
+
+many_takings = many_repository.many_takings
+"""The same for many times at once; `taken_many` are the parameters of these takings."""
+json_value = many_repository.json_value
+
+
+def taken_many(takings: Sequence[Taking]) -> list[dict[str, Any]]:
+    return [many_repository.row_of(taking.how, taking.parameters) for taking in takings]
 
 
 How = repository.How
@@ -260,19 +292,30 @@ def local_day_around(zone: str, moment: datetime) -> tuple[datetime, datetime]:
     return instant(day_start(zone, day)), instant(day_start(zone, day + timedelta(days=1)))
 
 
+def local_week_around(zone: str, moment: datetime) -> tuple[datetime, datetime]:
+    """The local week, from Monday, that holds the moment, as the instants of its bounds."""
+    day = local_date(zone, minute(moment))
+    monday = day - timedelta(days=day.weekday())
+    return instant(day_start(zone, monday)), instant(day_start(zone, monday + timedelta(days=7)))
+
+
 async def plan_around(
-    where: AsyncSession | Readers, wish: Wish, now: datetime, clear: Sequence[UUID] = ()
+    where: AsyncSession | Readers,
+    wish: Wish,
+    now: datetime,
+    clear: Sequence[UUID] = (),
+    last: datetime | None = None,
 ) -> tuple[Plan, int]:
     """The plan for a wish, with what is taken around it, and the duration in minutes.
 
-    One round trip. `clear`: subjects whose ended holds are removed, by who has their locks.
-    Raises NotFound.
+    One round trip. `clear`: subjects whose ended holds are removed, by who has their locks. With
+    `last`, it is good for decisions about all starts up to that one. Raises NotFound.
     """
     plan = await repository.plan(
         where,
         wish.service_id,
         now=now,
-        days=dates_around(wish.start, wish.start),
+        days=dates_around(wish.start, last or wish.start),
         provider_ids=[wish.provider_id] if wish.provider_id else [],
         location_id=wish.location_id,
         around=Around(wish.start, wish.duration_minutes, clear),
@@ -308,13 +351,13 @@ def _utc_date(moment: date | datetime) -> date:
     return moment.astimezone(UTC).date() if isinstance(moment, datetime) else moment
 
 
-def _refusal(
+def refusal(
     plan: Plan,
     groups: Sequence[Sequence[PlannedProvider]],
     duration: int,
     start: Minute,
     reasons: Sequence[Reason],
-) -> SlotTaken | SlotHeld | NoSeatsLeft | SlotUnavailable:
+) -> Refusal:
     """The reason that came closest to a yes: `Reason` lists them in the order of judging."""
     order = list(Reason)
     closest = max(reasons, key=order.index)

@@ -6,7 +6,7 @@ it. The calendar entry's `sequence` rises with what calendars show: its time, it
 it, and whether it is tentative, confirmed or cancelled (RFC 5546, 2.1.4).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,9 @@ from app.availability.errors import SlotTaken, SlotUnavailable
 from app.availability.plan import Candidate
 from app.availability.rules import Reason
 from app.availability.service import AvailabilityService, Opening, Wish, taking
+from app.bookings import action_repository as actions
 from app.bookings import repository
+from app.bookings.assignment_service import AssignmentService
 from app.bookings.manage_tokens import ManageTokens
 from app.bookings.rules import (
     OCCUPYING,
@@ -35,7 +37,8 @@ from app.bookings.rules import (
 )
 from app.bookings.schemas import BookingOut, Reschedule
 from app.bookings.service import customers_limits, expire_in_time, mail_link, new_booking
-from app.bookings.views import booking_out, difference
+from app.bookings.views import booking_out, called_off, difference
+from app.bookings.waitlist_repository import announce
 from app.core.clock import Clock
 from app.core.errors import NotFound
 from app.core.events import SYSTEM, Actor, event_values
@@ -97,6 +100,7 @@ class ActionService:
     ) -> None:
         self._session = session
         self._availability = availability
+        self._assignment = AssignmentService(session, availability)
         self._clock = clock
         self._tokens = tokens
 
@@ -110,14 +114,14 @@ class ActionService:
     ) -> BookingOut:
         """Refuse a booking that waits for approval. Four round trips."""
         case = await self._case(booking_id, Action.DECLINE, seen, caller)
-        return await self._close(case, _called_off(case, reason))
+        return await self._close(case, called_off(case.row, case.role, reason, case.now))
 
     async def cancel(
         self, booking_id: UUID, reason: str, seen: IfMatch, caller: Caller
     ) -> BookingOut:
         """Call a booking off. Four round trips."""
         case = await self._case(booking_id, Action.CANCEL, seen, caller)
-        return await self._close(case, _called_off(case, reason))
+        return await self._close(case, called_off(case.row, case.role, reason, case.now))
 
     async def check_in(self, booking_id: UUID, seen: IfMatch, caller: Caller) -> BookingOut:
         """Note that the customer is here. Two round trips."""
@@ -191,7 +195,7 @@ class ActionService:
 
         Four round trips. Once it is no longer waiting, there is nothing to do.
         """
-        row = await repository.view_locked(self._session, booking_id)
+        row = await actions.view_locked(self._session, booking_id)
         if row is None or row.status != Status.PENDING:
             return
         now = self._clock()
@@ -202,7 +206,7 @@ class ActionService:
         await self._change(row, changes, event="booking.expired", actor=SYSTEM)
 
     async def _case(self, booking_id: UUID, action: Action, seen: IfMatch, caller: Caller) -> _Case:
-        row = await repository.view_locked(self._session, booking_id)
+        row = await actions.view_locked(self._session, booking_id)
         role = role_of(caller, row) if row is not None else None
         if row is None or role is None:
             raise NotFound
@@ -230,7 +234,7 @@ class ActionService:
         before, after = difference(row, changes)
         if changes.get("cancelled_at"):
             after |= {"reason": changes["cancelled_reason"], "by": changes["cancelled_by"]}
-        changed = await repository.change(
+        changed = await actions.change(
             self._session,
             row,
             changes,
@@ -238,42 +242,65 @@ class ActionService:
         )
         if row.allocation_id is not None and changed.allocation_id is None:
             await self._availability.release(row.id, row.allocation_id)
+            await announce(self._session, [*row.provider_ids, *row.resource_ids])
         return changed
 
     async def _move(self, case: _Case, wish: Wish) -> BookingOut:
         """Swap the booking's time for what is wished for."""
         row = case.row
-        locking = [*row.provider_ids, *row.resource_ids]
-        if row.customer_id is not None:
-            # Bookings of one customer are counted one after the other.
-            locking.append(row.customer_id)
+        leaving = [*row.provider_ids, *row.resource_ids]
         try:
-            opening = await self._availability.opening(wish, locking=locking)
+            opening = await self._availability.opening(
+                wish, customer_id=row.customer_id, locking=leaving
+            )
         except NotFound:
             # The booking is there; what is not offered any more is its service, or its place.
             raise SlotUnavailable(Reason.NOT_OFFERED) from None
         await self._availability.release(row.id, row.allocation_id)
-        for candidate in _preferring(row.provider_id, opening):
-            moved = await self._take(case, opening, candidate)
-            if moved is not None:
-                if case.action is Action.RESCHEDULE:
-                    await expire_in_time(self._session, moved, case.now)
-                    await mail_link(self._session, moved, has_moved=True)
-                return booking_out(moved, case.caller, case.now)
+        moved = await self._taken(case, opening, requested=wish.provider_id is not None)
+        await announce(self._session, [*row.provider_ids, *row.resource_ids])
+        if case.action is Action.RESCHEDULE:
+            await expire_in_time(self._session, moved, case.now)
+            await mail_link(self._session, moved, has_moved=True)
+        return booking_out(moved, case.caller, case.now)
+
+    async def _taken(self, case: _Case, opening: Opening, *, requested: bool) -> AnyRow:
+        """The booking, moved: with whoever has it now, else with whose turn it is.
+
+        Raises SlotTaken: all of them are lost to races.
+        """
+        kept = next((c for c in opening.candidates if c.lead.id == case.row.provider_id), None)
+        moved = await self._take(case, opening, kept, case.row.assigned) if kept else None
+        if moved is not None:
+            return moved
+        for choice in await self._assignment.choices(opening, requested=requested):
+            if choice.candidate is not kept:
+                moved = await self._take(case, opening, choice.candidate, choice.reason)
+                if moved is not None:
+                    return moved
         raise SlotTaken
 
-    async def _take(self, case: _Case, opening: Opening, candidate: Candidate) -> AnyRow | None:
-        """Move the booking there; None: somebody was faster."""
+    async def _take(
+        self,
+        case: _Case,
+        opening: Opening,
+        candidate: Candidate,
+        reason: Mapping[str, Any] | None,
+    ) -> AnyRow | None:
+        """Move the booking there, for this reason; None: somebody was faster."""
         row = case.row
         how = taking(opening, candidate, row.id, session_id=new_id())
-        changes = _moved(case, opening, candidate) | {"allocation_id": how.allocation_id}
+        changes = _moved(case, opening, candidate) | {
+            "allocation_id": how.allocation_id,
+            "assigned": reason,
+        }
         if case.action is Action.RESCHEDULE and row.manage_salt is not None:
             # Whoever has the mail about the old time need not be who has the new one.
             changes |= self._tokens.new_columns(row.id)
         limits = customers_limits(opening, candidate, row.customer_id, case.now)
         limits = replace(limits, without=row.id)
         before, after = difference(row, changes)
-        moved = await repository.move(
+        moved = await actions.move(
             self._session,
             row,
             changes,
@@ -303,20 +330,6 @@ def _leading_to(status: Status, row: AnyRow) -> dict[str, Any]:
     if row.allocation_id is not None and status not in OCCUPYING:
         changes["allocation_id"] = None
     return changes
-
-
-def _called_off(case: _Case, reason: str) -> dict[str, Any]:
-    return {
-        "cancelled_by": case.role.value,
-        "cancelled_reason": reason,
-        "cancelled_at": case.now,
-        "sequence": case.row.sequence + 1,
-    }
-
-
-def _preferring(provider_id: UUID, opening: Opening) -> Sequence[Candidate]:
-    """The candidates in their order, but for the provider who has it now, who comes first."""
-    return sorted(opening.candidates, key=lambda candidate: candidate.lead.id != provider_id)
 
 
 def _moved(case: _Case, opening: Opening, candidate: Candidate) -> dict[str, Any]:

@@ -12,11 +12,15 @@ from app.auth.permissions import Permission
 from app.auth.principal import Principal
 from app.auth.throttling import HOUR, MINUTE, QUARTER, Limits, Throttle, throttled
 from app.availability.dependencies import Availability, AvailabilityReader
+from app.availability.service import AvailabilityService
+from app.availability.vacancy_service import VacancyService
 from app.bookings.action_service import ActionService
 from app.bookings.hold_service import Holder, HoldService, Proof
 from app.bookings.manage_service import ManageService
 from app.bookings.manage_tokens import ManageTokens
+from app.bookings.series_service import SeriesService
 from app.bookings.service import BookingService
+from app.bookings.waitlist_service import WaitlistService
 from app.core.dependencies import AppClock, AppSettings
 from app.core.errors import Forbidden
 from app.core.rate_limit import Policy, network_of
@@ -34,23 +38,20 @@ MANAGE: Final = Limits(
     address=Policy("manage", 120, QUARTER), overall=Policy("manage-overall", 6000, MINUTE)
 )
 
-holds_throttled = throttled(HOLDS)
 manage_throttled = throttled(MANAGE)
 
 
-async def bookings(
-    session: Session, availability: Availability, clock: AppClock, settings: AppSettings
-) -> BookingService:
-    return BookingService(session, availability, clock, settings)
+# The busiest asks the application itself: each dependency of a dependency costs a request time.
+async def bookings(request: Request, session: Session) -> BookingService:
+    state = request.app.state
+    availability = AvailabilityService(session, state.clock)
+    return BookingService(session, availability, state.clock, state.settings)
 
 
-async def bookings_reader(
-    session: ReadSession,
-    availability: AvailabilityReader,
-    clock: AppClock,
-    settings: AppSettings,
-) -> BookingService:
-    return BookingService(session, availability, clock, settings)
+async def bookings_reader(request: Request, session: ReadSession) -> BookingService:
+    state = request.app.state
+    availability = AvailabilityService(session, state.clock)
+    return BookingService(session, availability, state.clock, state.settings)
 
 
 async def actions(
@@ -85,6 +86,20 @@ Bookings = Annotated[BookingService, Depends(bookings)]
 BookingsReader = Annotated[BookingService, Depends(bookings_reader)]
 
 
+async def series(session: Session, availability: Availability, clock: AppClock) -> SeriesService:
+    return SeriesService(session, availability, clock)
+
+
+async def series_reader(
+    session: ReadSession, availability: AvailabilityReader, clock: AppClock
+) -> SeriesService:
+    return SeriesService(session, availability, clock)
+
+
+Series = Annotated[SeriesService, Depends(series)]
+SeriesReader = Annotated[SeriesService, Depends(series_reader)]
+
+
 async def holds(
     session: Session, availability: Availability, clock: AppClock, settings: AppSettings
 ) -> HoldService:
@@ -92,6 +107,27 @@ async def holds(
 
 
 Holds = Annotated[HoldService, Depends(holds)]
+
+
+async def waitlist(
+    session: Session, bookings: Bookings, holds: Holds, clock: AppClock
+) -> WaitlistService:
+    return WaitlistService(session, VacancyService(session, clock), bookings, holds, clock)
+
+
+async def waitlist_reader(
+    session: ReadSession,
+    availability: AvailabilityReader,
+    bookings: BookingsReader,
+    clock: AppClock,
+    settings: AppSettings,
+) -> WaitlistService:
+    holds = HoldService(session, availability, clock, settings.HOLDS_PER_CALLER)
+    return WaitlistService(session, VacancyService(session, clock), bookings, holds, clock)
+
+
+Waitlist = Annotated[WaitlistService, Depends(waitlist)]
+WaitlistReader = Annotated[WaitlistService, Depends(waitlist_reader)]
 
 
 async def booker_or_visitor(principal: MaybePrincipal) -> Principal | None:
@@ -106,19 +142,29 @@ async def booker_or_visitor(principal: MaybePrincipal) -> Principal | None:
 BookerOrVisitor = Annotated[Principal | None, Depends(booker_or_visitor)]
 
 
+async def holds_throttle(request: Request, response: Response, principal: MaybePrincipal) -> None:
+    """Limit how often somebody holds: an account, or all visitors from one network."""
+    who = str(principal.user_id) if principal else _network(request)
+    await Throttle(request.app.state.rate_limiter, HOLDS, who, response).enter()
+
+
 async def guest_throttle(
     request: Request, response: Response, principal: MaybePrincipal
 ) -> Throttle | None:
     """The limits of a visitor who books; who has an account is known by it."""
     if principal is not None:
         return None
-    host = request.client.host if request.client else ""
     limiter = request.app.state.rate_limiter
-    throttle = Throttle(limiter, GUEST_BOOKINGS, network_of(host), response)
+    throttle = Throttle(limiter, GUEST_BOOKINGS, _network(request), response)
     await throttle.enter()
     return throttle
 
 
+def _network(request: Request) -> str:
+    return network_of(request.client.host if request.client else "")
+
+
+holds_throttled = Depends(holds_throttle)
 guests_throttled = Depends(guest_throttle)
 GuestThrottle = Annotated[Throttle | None, guests_throttled]
 
@@ -127,9 +173,8 @@ async def holder(request: Request, principal: BookerOrVisitor, settings: AppSett
     """Whose holds are counted together. Networks are digested: the database holds no address."""
     if principal is not None:
         return Holder.of(principal)
-    network = network_of(request.client.host if request.client else "")
     key = settings.SECRET_KEY.get_secret_value().encode()
-    digest = hmac.digest(key, f"holder\0{network}".encode(), hashlib.sha256)
+    digest = hmac.digest(key, f"holder\0{_network(request)}".encode(), hashlib.sha256)
     return Holder(f"network {digest[:16].hex()}")
 
 

@@ -1,10 +1,11 @@
 """Holds: time taken for a while, so that somebody can decide."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, Index, Integer, LargeBinary, Uuid
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
@@ -16,7 +17,7 @@ class Hold(Versioned, Base):
 
     Its allocation has its id and the same expiry, or it has seats of a group session's. `caller`
     is whose holds are counted together: an account, or a guest's network. A guest uses it with
-    its secret.
+    its secret. `assigned` is why it is this provider's, for the booking to keep.
     """
 
     __tablename__ = "holds"
@@ -37,5 +38,6 @@ class Hold(Versioned, Base):
     time_zone: Mapped[str]
     duration_minutes: Mapped[int] = mapped_column(Integer())
     seats: Mapped[int] = mapped_column(Integer(), server_default="1")
+    assigned: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     expires_at: Mapped[datetime]
     is_extended: Mapped[bool] = mapped_column(server_default="false")

@@ -47,6 +47,7 @@ NEW_HOLD = (
     "time_zone",
     "duration_minutes",
     "seats",
+    "assigned",
     "expires_at",
 )
 

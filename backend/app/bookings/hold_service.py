@@ -16,11 +16,13 @@ from app.availability.errors import SlotTaken
 from app.availability.plan import Candidate
 from app.availability.service import AvailabilityService, Opening, Wish, taking
 from app.bookings import hold_repository as repository
+from app.bookings.assignment_service import AssignmentService, Choice
 from app.bookings.errors import HoldExpired, PolicyReason, PolicyViolation
 from app.bookings.hold_models import Hold
 from app.bookings.hold_repository import Cap
 from app.bookings.hold_schemas import HoldCreate, HoldCreated, HoldOut
 from app.bookings.schemas import NamedProvider, NamedService
+from app.bookings.waitlist_repository import announce
 from app.core.clock import Clock
 from app.core.errors import NotFound, Unauthenticated
 from app.core.events import SYSTEM, Actor, event_values, record
@@ -62,17 +64,32 @@ class Proof:
         return hmac.compare_digest(given, hold.secret_digest)
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A hold that was just taken: its row, and who gives what."""
+
+    row: AnyRow
+    service_name: str
+    provider_name: str
+    secret: str
+
+
 class HoldService:
     """Holds are taken, extended, ended and handed to who books. Each locks the hold's row first.
 
-    `most` is how many one caller may have at a time.
+    `most` is how many one caller may have at a time; None: any number.
     """
 
     def __init__(
-        self, session: AsyncSession, availability: AvailabilityService, clock: Clock, most: int
+        self,
+        session: AsyncSession,
+        availability: AvailabilityService,
+        clock: Clock,
+        most: int | None,
     ) -> None:
         self._session = session
         self._availability = availability
+        self._assignment = AssignmentService(session, availability)
         self._clock = clock
         self._most = most
 
@@ -81,6 +98,8 @@ class HoldService:
 
         Four round trips: what the decision needs, a lock on the caller, one that takes the time
         and writes the hold, its event and the calendars' versions, and the job that cleans up.
+        Each candidate lost to a race adds one; contested times and records of who gave how much
+        add some (see `AvailabilityService.opening` and `AssignmentService.choices`).
 
         Raises:
             NotFound: no such service, or location.
@@ -88,28 +107,32 @@ class HoldService:
             SlotUnavailable, SlotTaken, SlotHeld, NoSeatsLeft: see `AvailabilityService.opening`.
             PolicyViolation: the caller has as many holds as anybody may.
         """
-        opening = await self._availability.opening(
-            Wish(
-                wanted.service_id,
-                wanted.start,
-                wanted.provider_id,
-                wanted.location_id,
-                wanted.duration_minutes,
-                wanted.seats,
-            )
+        wish = Wish(
+            wanted.service_id,
+            wanted.start,
+            wanted.provider_id,
+            wanted.location_id,
+            wanted.duration_minutes,
+            wanted.seats,
         )
+        held = await self.take(wish, holder, timedelta(seconds=wanted.ttl_seconds))
+        return HoldCreated(
+            **_described(held.row, held.service_name, held.provider_name), secret=held.secret
+        )
+
+    async def take(self, wish: Wish, holder: Holder, lifetime: timedelta) -> Held:
+        """Hold a time for so long. As `hold`, which says what it costs and raises."""
+        opening = await self._availability.opening(wish)
         if holder.user_id is None and not opening.plan.allow_guests:
             raise Unauthenticated
+        choices = await self._assignment.choices(opening, requested=wish.provider_id is not None)
         await repository.lock_caller(self._session, holder.key)
-        lifetime = timedelta(seconds=wanted.ttl_seconds)
         secret = secrets.token_urlsafe(_SECRET_BYTES)
-        for candidate in opening.candidates:
-            row = await self._take(opening, candidate, holder, lifetime, secret)
+        for choice in choices:
+            row = await self._take(opening, choice, holder, lifetime, secret)
             if row is not None:
-                return HoldCreated(
-                    **_described(row, opening.plan.service_name, candidate.lead.display_name),
-                    secret=secret,
-                )
+                lead = choice.candidate.lead
+                return Held(row, opening.plan.service_name, lead.display_name, secret)
         raise SlotTaken
 
     async def extend(
@@ -152,6 +175,12 @@ class HoldService:
         seen.check(hold.version)
         await self._end(hold, "hold.released", _actor(hold))
 
+    async def end_early(self, hold_id: UUID, proof: Proof) -> None:
+        """End a hold that nobody needs any more, if it has not ended by itself."""
+        hold = await repository.hold_for_update(self._session, hold_id)
+        if hold is not None and proof.fits(hold):
+            await self._end(hold, "hold.released", _actor(hold))
+
     async def end_if_due(self, hold_id: UUID) -> timedelta | None:
         """Clear away a hold that has ended; how long it still has, if it has not."""
         hold = await repository.hold_for_update(self._session, hold_id)
@@ -184,13 +213,13 @@ class HoldService:
     async def _take(
         self,
         opening: Opening,
-        candidate: Candidate,
+        choice: Choice,
         holder: Holder,
         lifetime: timedelta,
         secret: str,
     ) -> AnyRow | None:
         """Hold this candidate's time; None: somebody was faster."""
-        now, hold_id = self._clock(), new_id()
+        now, hold_id, candidate = self._clock(), new_id(), choice.candidate
         how = taking(opening, candidate, hold_id, session_id=new_id(), held_until=now + lifetime)
         hold = {
             "id": hold_id,
@@ -198,6 +227,7 @@ class HoldService:
             "customer_id": holder.user_id,
             "caller": holder.key,
             "secret_digest": secret_digest(secret),
+            "assigned": choice.reason,
             "expires_at": now + lifetime,
             **_held(opening, candidate),
         }
@@ -225,6 +255,7 @@ class HoldService:
         await self._session.delete(hold)
         await self._session.flush()
         await record(self._session, event_type, subject_id=hold.id, actor=actor)
+        await announce(self._session, [*hold.provider_ids, *hold.resource_ids])
 
 
 def used_event(hold: Hold, booking_id: UUID, actor: Actor) -> dict[str, Any]:

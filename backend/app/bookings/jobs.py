@@ -2,21 +2,25 @@
 
 import hmac
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
 import structlog
 
 from app.availability.service import AvailabilityService
-from app.bookings import mails, repository
+from app.availability.vacancy_service import VacancyService
+from app.bookings import mails, repository, waitlist_repository
 from app.bookings.action_service import ActionService
 from app.bookings.hold_service import END_HOLD, HoldService
 from app.bookings.manage_tokens import ManageTokens
 from app.bookings.rules import UPCOMING, status_at
 from app.bookings.service import EXPIRE, MAIL_LINK, MAIL_NEW_LINK
+from app.bookings.waitlist_offer_service import MAIL_OFFER, WaitlistOfferService
+from app.bookings.waitlist_repository import OFFER, announce_all
 from app.config import Settings
 from app.core.clock import Clock
-from app.core.jobs import Handler, enqueue
+from app.core.jobs import Handler, Routine, enqueue
 from app.core.mail import Mailer
 from app.database import Database
 
@@ -52,10 +56,9 @@ class BookingJobs:
     async def end_hold(self, hold_id: UUID) -> None:
         """Clear away a hold that has ended; one that was extended is looked at again."""
         async with self._database.transaction() as session:
+            availability = AvailabilityService(session, self._clock)
             most = self._settings.HOLDS_PER_CALLER
-            holds = HoldService(
-                session, AvailabilityService(session, self._clock), self._clock, most
-            )
+            holds = HoldService(session, availability, self._clock, most)
             left = await holds.end_if_due(hold_id)
             if left is not None:
                 await enqueue(session, END_HOLD, hold_id, after=left)
@@ -85,3 +88,59 @@ class BookingJobs:
         letter = mails.booked(self._settings.PROJECT_NAME, row, link, has_moved=has_moved)
         reference = f"booking.{row.id}.{row.sequence}"
         await self._mailer.send(letter, to=row.guest_email, reference=reference)
+
+
+class WaitlistJobs:
+    """What is free is offered to who waits for it."""
+
+    def __init__(
+        self, database: Database, mailer: Mailer, settings: Settings, clock: Clock
+    ) -> None:
+        self._database = database
+        self._mailer = mailer
+        self._settings = settings
+        self._clock = clock
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        return {OFFER: self.offer, MAIL_OFFER: self.mail_offer}
+
+    @property
+    def routines(self) -> Mapping[str, tuple[str, Routine]]:
+        return {"waitlist.sweep": ("* * * * *", self.sweep)}
+
+    async def offer(self, service_id: UUID) -> None:
+        """Look who can be offered something of a service; see `WaitlistOfferService`."""
+        async with self._database.transaction() as session:
+            settings, clock = self._settings, self._clock
+            availability = AvailabilityService(session, clock)
+            offers = WaitlistOfferService(
+                session,
+                VacancyService(session, clock),
+                HoldService(session, availability, clock, settings.HOLDS_PER_CALLER),
+                clock,
+                timedelta(minutes=settings.WAITLIST_OFFER_MINUTES),
+            )
+            await offers.offer(service_id)
+
+    async def sweep(self) -> None:
+        """Look at every line each minute: not all that frees time announces it.
+
+        Schedules change, booking windows move on, and a machine may have died in between.
+        """
+        async with self._database.transaction() as session:
+            await announce_all(session)
+
+    async def mail_offer(self, entry_id: UUID) -> None:
+        """Tell somebody what is kept for them, while it is.
+
+        Raises:
+            MailNotSent, MailRefused.
+        """
+        async with self._database.reading() as session:
+            row = await waitlist_repository.offer_to_mail(session, entry_id, self._clock())
+        if row is None:
+            return
+        frontend = str(self._settings.FRONTEND_HOST).rstrip("/")
+        letter = mails.offered(self._settings.PROJECT_NAME, row, f"{frontend}/waitlist/{row.id}")
+        await self._mailer.send(letter, to=row.customer_email, reference=f"hold.{row.offer_id}")

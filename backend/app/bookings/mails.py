@@ -29,3 +29,21 @@ def booked(project: str, booking: AnyRow, link: str, *, has_moved: bool) -> Lett
         link,
         [caution, mistake],
     )
+
+
+def offered(project: str, offer: AnyRow, link: str) -> Letter:
+    """To who waits: what has become free, and until when it is theirs to take."""
+    zone = offer.customer_zone or offer.offer_time_zone
+    start = offer.offer_starts_at.astimezone(ZoneInfo(zone))
+    until = offer.offer_until.astimezone(ZoneInfo(zone))
+    return linking_letter(
+        f"A time has become free at {project}",
+        [
+            f"{offer.service_name} with {offer.offer_provider_name}",
+            f"{start:%A}, {start.day} {start:%B %Y}, {start:%H:%M} ({zone}).",
+            f"It is kept for you until {until:%H:%M}. Then the next in line is asked.",
+        ],
+        "Book this time",
+        link,
+        ["If it does not suit you, there is nothing to do: you stay in line for other times."],
+    )

@@ -58,6 +58,13 @@ class Booking(Versioned, Base):
         Index(None, "provider_id", "starts_at"),
         Index(None, "provider_id", "allocation_id"),
         Index(None, "service_id", "starts_at"),
+        # Most are given by one provider alone, who is found above.
+        Index(
+            None,
+            "provider_ids",
+            postgresql_using="gin",
+            postgresql_where="cardinality(provider_ids) > 1",
+        ),
         Index(None, "starts_at", "id"),
         Index(None, "series_id", postgresql_where="series_id IS NOT NULL"),
         Index(None, "guest_email", postgresql_where="guest_email IS NOT NULL"),

@@ -6,7 +6,12 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bookings import manage_repository, repository
+from app.bookings import (
+    manage_repository,
+    repository,
+    series_repository,
+    waitlist_repository,
+)
 from app.bookings.views import IMPERSONAL
 from app.core import events
 from app.core.events import Actor, event_values
@@ -64,6 +69,56 @@ class BookingsOfPeople:
             session,
             [event_values("booking.anonymised", subject_id=i, actor=actor) for i in ids],
         )
+
+
+class SeriesOfPeople:
+    """The rules by which somebody booked again and again."""
+
+    section = "booking_series"
+
+    async def export(self, session: AsyncSession, user_id: UUID) -> Records:
+        return [
+            {
+                "id": series.id,
+                "service_id": series.service_id,
+                "rrule": series.rrule,
+                "wall_start": series.wall_start,
+                "time_zone": series.time_zone,
+                "duration_minutes": series.duration_minutes,
+                "created_at": series.created_at,
+            }
+            for series in await series_repository.of_customer(session, user_id)
+        ]
+
+    async def erase(self, session: AsyncSession, user_id: UUID, actor: Actor) -> None:  # noqa: ARG002 - the port's
+        """They stay, as the bookings made by them do, and are nobody's."""
+        await series_repository.make_anonymous(session, user_id)
+
+
+class WaitlistOfPeople:
+    """What somebody waits for. They leave the line when they are forgotten."""
+
+    section = "waitlist"
+
+    async def export(self, session: AsyncSession, user_id: UUID) -> Records:
+        return [
+            {
+                "id": row.id,
+                "service_name": row.service_name,
+                "provider_name": row.provider_name,
+                "windows": [{"start": w.lower, "end": w.upper} for w in row.windows],
+                "duration_minutes": row.duration_minutes,
+                "seats": row.seats,
+                "status": row.status,
+                "created_at": row.created_at,
+                "updated_at": row.updated_at,
+            }
+            for row in await waitlist_repository.of_customer(session, user_id)
+        ]
+
+    async def erase(self, session: AsyncSession, user_id: UUID, actor: Actor) -> None:  # noqa: ARG002 - the port's
+        """What is being offered to them is free again when its time is up."""
+        await waitlist_repository.forget(session, user_id)
 
 
 class BookingsOfGuests:

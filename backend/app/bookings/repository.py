@@ -16,7 +16,6 @@ from sqlalchemy import (
     ScalarSelect,
     Select,
     Table,
-    Update,
     Uuid,
     and_,
     any_,
@@ -56,7 +55,7 @@ def _literals(statuses: Collection[Status]) -> list[ColumnElement[str]]:
     return [literal_column(f"'{status}'") for status in sorted(statuses)]
 
 
-def _view(bookings: FromClause) -> Select[Any]:
+def view_of(bookings: FromClause) -> Select[Any]:
     """Bookings with the names of those concerned, as `views.booking_out` shows them."""
     several = func.cardinality(bookings.c.provider_ids) > 1
     return (
@@ -117,31 +116,22 @@ def _named(of: Any, ids: ColumnElement[Any], names: Sequence[str]) -> ScalarSele
     )
 
 
-_BOOKINGS = _view(table(Booking))
+_BOOKINGS = view_of(table(Booking))
 _BOOKING = Prepared(_BOOKINGS.where(Booking.id == bindparam("booking_id", type_=Uuid())))
 
 
-def _view_locked() -> Select[Any]:
-    # The row is waited for inside: whoever has just changed it is seen, in whatever they changed.
-    bookings = table(Booking)
-    locked = (
-        select(bookings).where(bookings.c.id == bindparam("booking_id")).with_for_update()
-    ).cte("locked")
-    return _view(locked)
-
-
-_BOOKING_LOCKED = Prepared(_view_locked())
-
-
 def row_if_taken(taken: CTE, into: Table, prefix: str, columns: Collection[str]) -> Insert:
-    """Insert one row of parameters, named after the columns, if all subjects could be taken."""
+    """Insert one row of parameters, named after the columns, if all subjects could be taken.
+
+    They may be more than asked for: who joins a session shares its rooms as well.
+    """
     row = select(*(bindparam(f"{prefix}{name}", type_=into.c[name].type) for name in columns))
     count = select(func.count()).select_from(taken).scalar_subquery()
     wanted = bindparam("taken_subjects", type_=Integer())
-    return insert(into).from_select(list(columns), row.where(count == wanted))
+    return insert(into).from_select(list(columns), row.where(count >= wanted))
 
 
-def _within_customers_limits() -> ColumnElement[bool]:
+def within_customers_limits() -> ColumnElement[bool]:
     """Whether the customer may have one more of the service; nobody's limits are NULL."""
     mine = select(func.count()).where(
         Booking.customer_id == bindparam("limits_customer_id", type_=Uuid()),
@@ -178,7 +168,7 @@ def _book(how: How, taken: CTE, parts: Sequence[CTE]) -> Select[Any]:
     )
     logged = row_if_taken(taken, table(Event), "event_", EVENT_COLUMNS).cte("logged")
     raised = raising_calendar_version(select(taken.c.subject_id)).cte("raised")
-    return _view(booked).add_cte(*parts, logged, raised)
+    return view_of(booked).add_cte(*parts, logged, raised)
 
 
 def _using_hold(taken: CTE) -> list[CTE]:
@@ -227,72 +217,7 @@ NEW_BOOKING = (
 )
 # Built once: to build them takes longer than to run them.
 _BOOK = {
-    how: Prepared(_book(how, *taking))
-    for how, taking in takings(_within_customers_limits()).items()
-}
-
-
-CHANGEABLE = (
-    "status",
-    "allocation_id",
-    "provider_id",
-    "provider_ids",
-    "resource_ids",
-    "location_id",
-    "starts_at",
-    "ends_at",
-    "time_zone",
-    "wall_start",
-    "duration_minutes",
-    "assigned",
-    "manage_digest",
-    "manage_salt",
-    "expires_at",
-    "reschedules",
-    "sequence",
-    "cancelled_by",
-    "cancelled_reason",
-    "cancelled_at",
-)
-"""What an action may change of a booking."""
-
-
-def _changing() -> Update:
-    bookings = table(Booking)
-    values: dict[str, Any] = {
-        name: bindparam(f"booking_{name}", type_=bookings.c[name].type) for name in CHANGEABLE
-    }
-    return (
-        update(bookings)
-        .where(
-            bookings.c.provider_id == bindparam("changed_provider_id"),
-            bookings.c.id == bindparam("changed_id"),
-        )
-        .values(values | {"version": bookings.c.version + 1, "updated_at": func.now()})
-        .returning(*bookings.c)
-    )
-
-
-def _change() -> Select[Any]:
-    changed = _changing().cte("changed")
-    columns = table(Event).c
-    event = select(*(bindparam(f"event_{n}", type_=columns[n].type) for n in EVENT_COLUMNS))
-    logged = insert(table(Event)).from_select(list(EVENT_COLUMNS), event.select_from(changed))
-    return _view(changed).add_cte(logged.cte("logged"))
-
-
-def _move(taken: CTE, parts: Sequence[CTE]) -> Select[Any]:
-    count = select(func.count()).select_from(taken).scalar_subquery()
-    wanted = bindparam("taken_subjects", type_=Integer())
-    moved = _changing().where(count == wanted).cte("moved")
-    logged = row_if_taken(taken, table(Event), "event_", EVENT_COLUMNS).cte("logged")
-    raised = raising_calendar_version(select(taken.c.subject_id)).cte("raised")
-    return _view(moved).add_cte(*parts, logged, raised)
-
-
-_CHANGE = Prepared(_change())
-_MOVE = {
-    how: Prepared(_move(*taking)) for how, taking in takings(_within_customers_limits()).items()
+    how: Prepared(_book(how, *taking)) for how, taking in takings(within_customers_limits()).items()
 }
 
 
@@ -340,55 +265,11 @@ async def book(
     return row
 
 
-async def change(
-    session: AsyncSession, row: AnyRow, changes: dict[str, Any], *, event: dict[str, Any]
-) -> AnyRow:
-    """Change a booking whose row is locked, and log it. One statement, one round trip.
-
-    Returns the booking as it is now, like `view`.
-    """
-    parameters = _changed(row, changes) | prefixed("event_", event)
-    changed: AnyRow = (await _CHANGE.all(session, parameters))[0]
-    return changed
-
-
-async def move(
-    session: AsyncSession,
-    row: AnyRow,
-    changes: dict[str, Any],
-    *,
-    taking: Taking,
-    event: dict[str, Any],
-    limits: CustomersLimits,
-) -> AnyRow | None:
-    """Take another time for a booking whose row is locked and whose own time is given back.
-
-    One statement, one round trip, and None as `book` says it.
-    """
-    parameters = (
-        taking.parameters
-        | {"taken_subjects": taking.subjects}
-        | _changed(row, changes)
-        | prefixed("event_", event)
-        | prefixed("limits_", asdict(limits))
-    )
-    moved: AnyRow | None = await _MOVE[taking.how].first(session, parameters)
-    return moved
-
-
-def _changed(row: AnyRow, changes: dict[str, Any]) -> dict[str, Any]:
-    values = {name: getattr(row, name) for name in CHANGEABLE} | changes
-    return prefixed("booking_", values) | {
-        "changed_provider_id": row.provider_id,
-        "changed_id": row.id,
-    }
-
-
 async def are_within(session: AsyncSession, limits: CustomersLimits) -> bool:
     """Whether the customer may have one more."""
     parameters = prefixed("limits_", asdict(limits))
     allowed: bool = (
-        await session.execute(select(_within_customers_limits()), parameters)
+        await session.execute(select(within_customers_limits()), parameters)
     ).scalar_one()
     return allowed
 
@@ -400,13 +281,6 @@ def prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
 async def view(session: AsyncSession, booking_id: UUID) -> AnyRow | None:
     parameters = {"booking_id": booking_id}
     row: AnyRow | None = await _BOOKING.first(session, parameters)
-    return row
-
-
-async def view_locked(session: AsyncSession, booking_id: UUID) -> AnyRow | None:
-    """The booking as it is once everybody who is changing it has done so; it is then ours."""
-    parameters = {"booking_id": booking_id}
-    row: AnyRow | None = await _BOOKING_LOCKED.first(session, parameters)
     return row
 
 
@@ -427,12 +301,16 @@ def bookings(wanted: Filter, *, visible_to: UUID | None, now: datetime) -> Selec
     """The bookings that match; with `visible_to`, only those of that customer or provider."""
     statement = _BOOKINGS
     if visible_to is not None:
-        theirs = select(Provider.id).where(Provider.user_id == visible_to)
+        # An array, which is read first: each of the three then has its index.
+        theirs = func.array(
+            select(Provider.id).where(Provider.user_id == visible_to).scalar_subquery(),
+            type_=ARRAY(Uuid()),
+        )
         statement = statement.where(
             or_(
                 Booking.customer_id == visible_to,
-                Booking.provider_id.in_(theirs),
-                _is_given_by(func.array(theirs.scalar_subquery())),
+                Booking.provider_id == any_(theirs),
+                _is_given_by(theirs),
             )
         )
     if wanted.status:

@@ -72,12 +72,12 @@ async def create_booking(
     throttle: GuestThrottle,
     request: Request,
     response: Response,
-) -> BookingCreated:
+) -> BookingCreated | BookingOut:
     if throttle is not None and wanted.guest is not None:
         # A mail goes there, whoever owns the address.
         await throttle.admit(wanted.guest.email)
     booking = await bookings.book(wanted, principal)
-    if booking.manage_token is not None:
+    if isinstance(booking, BookingCreated):
         seal_answer(request)
     response.headers["Location"] = f"{request.scope['path']}/{booking.id}"
     response.headers["ETag"] = etag(booking.version)

@@ -149,6 +149,21 @@ class Cancelled(Output):
     at: datetime
 
 
+class Assigned(Output):
+    """Why this provider: the strategy, and what was decisive in it when the booking was made."""
+
+    strategy: str = Field(
+        description="The service's `assignment`, or `requested`: the caller chose.",
+        examples=["round_robin"],
+    )
+    candidates: int = Field(description="How many could have given it.")
+    rank: int = Field(description="Their place among these; those before were booked meanwhile.")
+    booked: int | None = Field(None, description="Turns they had in the last 30 days.")
+    credited: float | None = Field(None, description="Turns a newcomer counts as having had.")
+    weight: int | None = None
+    booked_minutes: int | None = Field(None, description="Booked in the week, in minutes.")
+
+
 class BookingOut(Output):
     """A booking. `start` and `end` are in the wall time of `time_zone`."""
 
@@ -171,6 +186,7 @@ class BookingOut(Output):
     price: Money | None
     policy: Policy
     source: str = Field(description="Who booked it: `customer`, `guest` or `staff`.")
+    assignment: Assigned | None = Field(description="Why this provider; staff only.")
     sequence: int = Field(description="The calendar entry's revision (RFC 5545).")
     version: Version
     series_id: UUID | None
@@ -181,9 +197,11 @@ class BookingOut(Output):
 
 
 class BookingCreated(BookingOut):
-    manage_token: str | None = Field(
+    """A guest's booking, with what lets the guest come back to it."""
+
+    manage_token: str = Field(
         description=(
-            "Of a guest's booking: lets the guest see, cancel and move it at `/manage/{token}`."
+            "Lets the guest see, cancel and move it at `/manage/{token}`."
             " Mailed as a link, too; it changes when the booking moves."
         )
     )

@@ -1,5 +1,6 @@
 """Booking and seeing appointments; what is done with them later is in `action_service`."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -25,6 +26,7 @@ from app.availability.service import (
     taking_held,
 )
 from app.bookings import repository
+from app.bookings.assignment_service import AssignmentService, Choice
 from app.bookings.errors import HoldExpired
 from app.bookings.hold_models import Hold
 from app.bookings.hold_service import HoldService, Proof, used_event
@@ -47,7 +49,7 @@ from app.core.clock import Clock
 from app.core.errors import FieldError, Forbidden, NotFound, Unauthenticated, ValidationFailed
 from app.core.events import about, event_values
 from app.core.ids import new_id, new_reference
-from app.core.jobs import enqueue
+from app.core.jobs import enqueue, enqueue_all
 from app.core.pagination import Page, PageRequest
 from app.core.unit_of_work import constraint_name
 from app.database import AnyRow
@@ -69,18 +71,20 @@ class BookingService:
     ) -> None:
         self._session = session
         self._availability = availability
+        self._assignment = AssignmentService(session, availability)
         self._clock = clock
         self._settings = settings
         self._holds = HoldService(session, availability, clock, settings.HOLDS_PER_CALLER)
         self._tokens = ManageTokens(settings)
 
-    async def book(self, wanted: BookingCreate, principal: Principal | None) -> BookingCreated:
+    async def book(self, wanted: BookingCreate, principal: Principal | None) -> BookingOut:
         """Book a time with the wished provider, or with one whom the service's assignment picks.
 
         Two round trips: one for everything the decision needs, one that takes the time and writes
         the booking, its event and the calendars' versions. Each candidate lost to a race adds one;
-        what one insert cannot decide adds two (see `AvailabilityService.opening`). A hold that is
-        used adds one, and a guest's mail another one.
+        what one insert cannot decide adds two (see `AvailabilityService.opening`), and so does an
+        assignment that goes by records (`AssignmentService.choices`). A hold that is used adds one,
+        and a guest's mail another one.
 
         Raises:
             NotFound: no such service, location or hold.
@@ -106,14 +110,19 @@ class BookingService:
             "source": _source(customer_id, principal),
             **(_guest_columns(wanted.guest) if wanted.guest else {}),
         }
-        for candidate in opening.candidates:
-            row = await self._take(opening, candidate, booking, principal, hold)
+        if hold is not None:
+            choices = [Choice(opening.candidates[0], hold.assigned or {})]
+        else:
+            named = wanted.provider_id is not None
+            choices = await self._assignment.choices(opening, requested=named)
+        for choice in choices:
+            booking["assigned"] = choice.reason or None
+            row = await self._take(opening, choice.candidate, booking, principal, hold)
             if row is not None:
                 return await self._follow_up(row, principal)
         raise SlotTaken
 
     async def _opening(self, wanted: BookingCreate, customer_id: UUID | None) -> Opening:
-        """The opening that is wished for, once whoever else books for this customer has done so."""
         wish = Wish(
             wanted.service_id,
             wanted.start,
@@ -122,11 +131,7 @@ class BookingService:
             wanted.duration_minutes,
             wanted.seats,
         )
-        opening = await self._availability.opening(wish)
-        if opening.plan.limits.bind_customer and customer_id is not None:
-            # Two bookings of one customer are counted one after the other.
-            opening = await self._availability.opening(wish, locking=[customer_id])
-        return opening
+        return await self._availability.opening(wish, customer_id=customer_id)
 
     async def _hold(self, wanted: BookingCreate, principal: Principal | None) -> Hold:
         """The caller's hold, if it is of what is wanted."""
@@ -154,15 +159,16 @@ class BookingService:
             await self._availability.lock([customer_id])
         return opening
 
-    async def _follow_up(self, row: AnyRow, principal: Principal | None) -> BookingCreated:
-        """What a new booking brings about, and the answer."""
+    async def _follow_up(self, row: AnyRow, principal: Principal | None) -> BookingOut:
+        """What a new booking brings about, and the answer; a guest's has the token."""
         await expire_in_time(self._session, row, self._clock())
-        caller, token = Caller.of(principal) if principal else GUEST, None
         await mail_link(self._session, row)
-        if row.manage_salt is not None and principal is None:
-            # It is the guest's, and none of the staff's business.
-            token = self._tokens.derive(row.id, row.manage_salt)
+        caller = Caller.of(principal) if principal else GUEST
         booking = booking_out(row, caller, self._clock())
+        if row.manage_salt is None or principal is not None:
+            return booking
+        # It is the guest's, and none of the staff's business.
+        token = self._tokens.derive(row.id, row.manage_salt)
         return BookingCreated.model_construct(**booking.__dict__, manage_token=token)
 
     async def show(self, booking_id: UUID, principal: Principal) -> BookingOut:
@@ -279,8 +285,8 @@ class BookingService:
         if principal is None:
             if guest is None:
                 raise Unauthenticated
-        elif guest is None and wanted.customer_id in {None, principal.user_id}:
-            return principal.user_id
+        elif guest is None:
+            return customer_of(wanted.customer_id, principal)
         elif not principal.may(Permission.BOOKINGS_WRITE_ALL):
             raise Forbidden("Only staff book for others.")
         if guest is not None:
@@ -307,6 +313,23 @@ async def expire_in_time(session: AsyncSession, booking: AnyRow, now: datetime) 
     """Have a booking that waits for approval expire when its time is up; one round trip."""
     if booking.status == Status.PENDING:
         await enqueue(session, EXPIRE, booking.id, after=booking.expires_at - now)
+
+
+async def expire_each_in_time(
+    session: AsyncSession, bookings: Sequence[AnyRow], now: datetime
+) -> None:
+    """The same for many of them; one round trip."""
+    waits = {b.id: b.expires_at - now for b in bookings if b.status == Status.PENDING}
+    await enqueue_all(session, EXPIRE, waits)
+
+
+def customer_of(wanted_id: UUID | None, principal: Principal) -> UUID:
+    """Whom a booking is for: the caller, or whom staff name. Raises Forbidden."""
+    if wanted_id is None or wanted_id == principal.user_id:
+        return principal.user_id
+    if not principal.may(Permission.BOOKINGS_WRITE_ALL):
+        raise Forbidden("Only staff book for others.")
+    return wanted_id
 
 
 async def mail_link(session: AsyncSession, booking: AnyRow, *, has_moved: bool = False) -> None:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from app.bookings.rules import Caller, Role, allowed_actions, role_of, status_at
 from app.bookings.schemas import (
     AllowedActionOut,
+    Assigned,
     BookingOut,
     Cancelled,
     Customer,
@@ -39,6 +40,18 @@ IMPERSONAL = (
 )
 """What the log says about a booking without saying whose it is, or why."""
 
+_DESCRIBED = (
+    "status",
+    "reference",
+    "service_id",
+    "provider_id",
+    "location_id",
+    "customer_id",
+    "starts_at",
+    "ends_at",
+    "time_zone",
+    "seats",
+)
 _FOR_CUSTOMERS = frozenset({*IMPERSONAL, "reason"})
 
 
@@ -68,6 +81,7 @@ def booking_out(row: AnyRow, caller: Caller, now: datetime) -> BookingOut:
         price=_price(row),
         policy=Policy(**row.policy),
         source=row.source,
+        assignment=_assigned(row) if role is Role.STAFF else None,
         sequence=row.sequence,
         version=row.version,
         series_id=row.series_id,
@@ -79,6 +93,10 @@ def booking_out(row: AnyRow, caller: Caller, now: datetime) -> BookingOut:
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
+
+
+def _assigned(row: AnyRow) -> Assigned | None:
+    return Assigned(**row.assigned) if row.assigned else None
 
 
 def _location(row: AnyRow) -> NamedLocation | None:
@@ -132,10 +150,20 @@ def described(booking: Mapping[str, Any]) -> dict[str, Any]:
 
 def difference(row: AnyRow, changes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What changes of a booking's columns are to the log: members that differ, before and after."""
-    before = row._asdict()
+    before = {name: getattr(row, name) for name in _DESCRIBED}
     old, new = described(before), described(before | changes)
     changed = [name for name, value in new.items() if old[name] != value]
     return {name: old[name] for name in changed}, {name: new[name] for name in changed}
+
+
+def called_off(row: AnyRow, role: Role, reason: str, now: datetime) -> dict[str, Any]:
+    """What a booking's columns become when somebody calls it off."""
+    return {
+        "cancelled_by": role.value,
+        "cancelled_reason": reason,
+        "cancelled_at": now,
+        "sequence": row.sequence + 1,
+    }
 
 
 def history(

@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer
-from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, Range
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, TSTZRANGE, Range
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.ids import new_id
@@ -15,7 +15,8 @@ from app.database import Base, Versioned
 class WaitlistEntry(Versioned, Base):
     """Somebody who would take a time in one of the `windows`, should one become free.
 
-    While it is `offered`, `hold_id` keeps a time for them until `offered_until`.
+    While it is `offered`, `hold_id` keeps the time `offered_during` for them until `offered_until`.
+    An offer that ends in vain takes its time out of the windows: the next in line is asked.
     """
 
     __tablename__ = "waitlist_entries"
@@ -26,7 +27,7 @@ class WaitlistEntry(Versioned, Base):
         ),
         CheckConstraint(
             "(status = 'offered') = (hold_id IS NOT NULL)"
-            " AND (hold_id IS NULL) = (offered_until IS NULL)",
+            " AND num_nulls(hold_id, offered_until, offered_during) IN (0, 3)",
             name="offer_complete",
         ),
         CheckConstraint("seats > 0", name="seats_positive"),
@@ -49,4 +50,5 @@ class WaitlistEntry(Versioned, Base):
     status: Mapped[str] = mapped_column(server_default="waiting")
     hold_id: Mapped[UUID | None]
     offered_until: Mapped[datetime | None]
+    offered_during: Mapped[Range[datetime] | None] = mapped_column(TSTZRANGE())
     booking_id: Mapped[UUID | None]

@@ -20,7 +20,14 @@ from uuid import UUID
 
 import asyncpg
 import structlog
-from pgqueuer import AsyncpgDriver, Job, Queries, QueueManager, RetryRequested
+from pgqueuer import (
+    AsyncpgDriver,
+    Job,
+    Queries,
+    QueueManager,
+    RetryRequested,
+    SchedulerManager,
+)
 from pgqueuer.adapters.persistence.qb import (
     DBSettings,
     QueryBuilderEnvironment,
@@ -29,7 +36,7 @@ from pgqueuer.adapters.persistence.qb import (
 )
 from pgqueuer.core.executors import EntrypointExecutor
 from pgqueuer.domain.types import Channel, QueueExecutionMode
-from pgqueuer.models import Context
+from pgqueuer.models import Context, Schedule
 from pgqueuer.ports.driver import Driver
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -40,6 +47,8 @@ from app.database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[UUID], Awaitable[None]]
+Routine = Callable[[], Awaitable[None]]
+"""What is done again and again, whatever happens: when, is said in cron's terms."""
 
 MAXIMUM_ATTEMPTS = 8
 HEARTBEAT_TIMEOUT = timedelta(seconds=15)
@@ -94,12 +103,23 @@ async def enqueue(
 
     `after` is how long to wait from now on, as Postgres' clock counts.
     """
+    await enqueue_all(session, name, {subject_id: after})
+
+
+async def enqueue_all(session: AsyncSession, name: str, after: Mapping[UUID, timedelta]) -> None:
+    """The same job for several, each after its own wait; one round trip."""
+    if not after:
+        return
     # Enqueuing takes no more of a driver than `fetch`.
     driver = cast("Driver", _TransactionDriver(await session.connection()))
     request_id = current_request_id()
     headers = {"request_id": request_id} if request_id else None
     await _queries(driver).enqueue(
-        name, subject_id.bytes, execute_after=max(after, timedelta()), headers=headers
+        [name] * len(after),
+        [subject_id.bytes for subject_id in after],
+        [0] * len(after),
+        execute_after=[max(wait, timedelta()) for wait in after.values()],
+        headers=[headers] * len(after),
     )
 
 
@@ -119,11 +139,20 @@ class _TransactionDriver:
 
 
 class JobRunner:
-    """Works off the queue, on a connection of its own. Any number of them may run at once."""
+    """Works off the queue, on a connection of its own. Any number of them may run at once.
 
-    def __init__(self, settings: Settings, handlers: Mapping[str, Handler]) -> None:
+    `routines` are run at their times, by one of all the runners: `name: (cron, routine)`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        handlers: Mapping[str, Handler],
+        routines: Mapping[str, tuple[str, Routine]] | None = None,
+    ) -> None:
         self._settings = settings
         self._handlers = handlers
+        self._routines = routines or {}
         self._manager: QueueManager | None = None
         self._at_work: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
@@ -155,9 +184,9 @@ class JobRunner:
 
     async def _work(self, mode: QueueExecutionMode, queries: type[Queries]) -> None:
         async with _connection(self._settings) as connection:
-            manager = QueueManager(
-                _queries(AsyncpgDriver(connection), queries), channel=_NAMES.channel
-            )
+            # One driver for both: it is what lets them take turns on the connection.
+            on_connection = _queries(AsyncpgDriver(connection), queries)
+            manager = QueueManager(on_connection, channel=_NAMES.channel)
             executor = partial(_Executor, at_work=self._at_work)
             for name, handler in self._handlers.items():
                 manager.entrypoint(name, on_failure="hold", executor_factory=executor)(
@@ -168,13 +197,32 @@ class JobRunner:
             self._manager = manager
             if self._stopping.is_set():
                 return
-            await manager.run(
-                mode=mode,
-                batch_size=_BATCH,
-                max_concurrent_tasks=_AT_ONCE,
-                dequeue_timeout=_POLL_INTERVAL if mode is _CONTINUOUS else _LAST_LOOK,
-                heartbeat_timeout=HEARTBEAT_TIMEOUT,
-            )
+            async with self._routine_work(on_connection if mode is _CONTINUOUS else None):
+                await manager.run(
+                    mode=mode,
+                    batch_size=_BATCH,
+                    max_concurrent_tasks=_AT_ONCE,
+                    dequeue_timeout=_POLL_INTERVAL if mode is _CONTINUOUS else _LAST_LOOK,
+                    heartbeat_timeout=HEARTBEAT_TIMEOUT,
+                )
+
+    @asynccontextmanager
+    async def _routine_work(self, queries: Queries | None) -> AsyncIterator[None]:
+        """Routines are run when it is time for as long as the block lasts."""
+        if queries is None or not self._routines:
+            yield
+            return
+        scheduler = SchedulerManager(queries)
+        for name, (times, routine) in self._routines.items():
+            scheduler.schedule(name, times)(_scheduled(name, routine))
+        task = asyncio.create_task(scheduler.run(), name="routines")
+        try:
+            yield
+        finally:
+            scheduler.shutdown.set()
+            (failure,) = await asyncio.gather(task, return_exceptions=True)
+            if isinstance(failure, Exception):
+                log.warning("routines_interrupted", error=type(failure).__name__)
 
 
 @asynccontextmanager
@@ -239,6 +287,17 @@ def _entrypoint(handler: Handler) -> Callable[[Job], Awaitable[None]]:
         request_id = (job.headers or {}).get("request_id")
         with bound_request_id(str(request_id) if request_id else f"job-{job.id}"):
             await handler(UUID(bytes=job.payload))
+
+    return perform
+
+
+def _scheduled(name: str, routine: Routine) -> Callable[[Schedule], Awaitable[None]]:
+    async def perform(_: Schedule) -> None:
+        with bound_request_id(f"routine-{name}"):
+            try:
+                await routine()
+            except Exception as error:
+                log.warning("routine_failed", routine=name, exc_info=error)
 
     return perform
 

@@ -31,6 +31,10 @@ class Row(asyncpg.Record):  # type: ignore[misc]  # asyncpg has no types
         except KeyError:
             raise AttributeError(name) from None
 
+    def _asdict(self) -> dict[str, Any]:
+        """The columns by their names, as SQLAlchemy's rows give them."""
+        return dict(self.items())
+
 
 class Prepared:
     """A statement whose text and parameters are settled when the module is imported.

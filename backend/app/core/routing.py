@@ -51,7 +51,7 @@ class ApiRoute(APIRoute):
         takes_json = field is not None and not isinstance(field.field_info, Form)
 
         async def handler(request: Request) -> Response:
-            _refuse_unknown_query(request, known)
+            refuse_unknown_query(request, known)
             request = StrictRequest(request.scope, request.receive)
             if takes_json and not _is_json(request) and await request.body():
                 raise UnsupportedMediaType
@@ -113,7 +113,8 @@ def _refuse_unstorable(value: object) -> None:
         raise json.JSONDecodeError("Lone surrogates are not characters", "", 0) from None
 
 
-def _refuse_unknown_query(request: Request, known: frozenset[str]) -> None:
+def refuse_unknown_query(request: Request, known: frozenset[str]) -> None:
+    """Raise RequestValidationError for parameters that are not known, and for NUL in any."""
     if not request.scope["query_string"]:
         return
     unknown = [name for name in request.query_params if name not in known]

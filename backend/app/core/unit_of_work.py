@@ -60,14 +60,8 @@ def constraint_name(exc: BaseException) -> str | None:
     return getattr(driver_error(exc), "constraint_name", None)
 
 
-async def database(request: Request) -> Database:
-    found: Database = request.app.state.database
-    return found
-
-
-async def unit_of_work(
-    db: Annotated[Database, Depends(database)],
-) -> AsyncIterator[AsyncSession]:
+async def unit_of_work(request: Request) -> AsyncIterator[AsyncSession]:
+    db: Database = request.app.state.database
     async with db.transaction() as session:
         try:
             yield session
@@ -77,13 +71,14 @@ async def unit_of_work(
             raise
 
 
-async def read_only(db: Annotated[Database, Depends(database)]) -> AsyncIterator[AsyncSession]:
+async def read_only(request: Request) -> AsyncIterator[AsyncSession]:
+    db: Database = request.app.state.database
     async with db.reading() as session:
         yield session
 
 
-async def readers(db: Annotated[Database, Depends(database)]) -> Readers:
-    return db.readers
+async def readers(request: Request) -> Readers:
+    return request.app.state.database.readers
 
 
 HotReads = Annotated[Readers, Depends(readers)]

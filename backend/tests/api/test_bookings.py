@@ -105,6 +105,7 @@ async def test_a_booking_says_all_that_was_agreed(
             "max_reschedules": None,
         },
         "source": "customer",
+        "assignment": None,
         "sequence": 0,
         "version": 1,
         "series_id": None,

@@ -143,7 +143,7 @@ async def test_staff_book_for_guests_anywhere_and_are_not_told_the_token(
     closed = await business.service(durations_minutes=[60])
     await business.provider(closed)
     booking = ok(await admin.post("/bookings", wish(closed, guest=GUEST)))
-    assert (booking["source"], booking["manage_token"]) == ("staff", None)
+    assert (booking["source"], "manage_token" in booking) == ("staff", False)
     assert booking["customer"]["email"] == GUEST["email"]
     await app.state.jobs.run_due()
     assert len(mailbox.to(GUEST["email"])) == 1
@@ -155,7 +155,7 @@ async def test_customers_book_for_themselves_and_for_no_guest(
     ada = await business.customer()
     problem(await ada.post("/bookings", wish(service, guest=GUEST)), 403, "forbidden")
     booking = ok(await ada.post("/bookings", wish(service)))
-    assert (booking["source"], booking["manage_token"]) == ("customer", None)
+    assert (booking["source"], "manage_token" in booking) == ("customer", False)
 
 
 async def test_a_booking_is_a_guests_or_a_customers(
@@ -280,16 +280,11 @@ async def test_notice_counts_when_it_is_held_and_only_the_past_when_it_is_booked
     await business.provider(service)
     ada = await business.customer()
     at_ten = "2026-03-02T10:00:00+01:00"  # it is nine
-    hold = ok(await ada.post("/holds", wish(service, at_ten)))
-    clock.advance(minutes=1)
+    hold = ok(await ada.post("/holds", wish(service, at_ten, ttl_seconds=900)))
+    clock.advance(minutes=14)
+    refused = await ada.post("/bookings", wish(service, "2026-03-02T10:00:00+01:00"))
+    problem(refused, 422, "slot_unavailable")
     ok(await ada.post("/bookings", wish(service, at_ten, hold_id=hold["id"])))
-    at_eleven = "2026-03-02T11:00:00+01:00"
-    clock.advance(minutes=58)
-    hold = ok(await ada.post("/holds", wish(service, at_eleven, ttl_seconds=900)))
-    clock.advance(minutes=14, seconds=59)
-    ok(await ada.patch(f"/holds/{hold['id']}", {"ttl_seconds": 900}))
-    clock.advance(minutes=14, seconds=59)
-    ok(await ada.post("/bookings", wish(service, at_eleven, hold_id=hold["id"])))
 
 
 async def test_a_hold_that_outlives_its_start_books_nothing(
@@ -297,9 +292,9 @@ async def test_a_hold_that_outlives_its_start_books_nothing(
 ) -> None:
     service = await business.service(durations_minutes=[60])
     await business.provider(service)
-    ada = await business.customer()
     at_ten = "2026-03-02T10:00:00+01:00"
     clock.advance(minutes=55)
+    ada = await business.customer()
     hold = ok(await ada.post("/holds", wish(service, at_ten, ttl_seconds=900)))
     clock.advance(minutes=6)
     refused = await ada.post("/bookings", wish(service, at_ten, hold_id=hold["id"]))

@@ -165,11 +165,12 @@ async def test_visitors_hold_where_guests_are_admitted_and_nowhere_else(
     assert (event.actor_type, event.actor_id) == ("guest", None)
 
 
-async def test_who_may_not_book_may_not_hold(
+async def test_who_may_not_book_may_not_hold_either(
     app: FastAPI, ada: Caller, service: dict[str, Any]
 ) -> None:
     await execute(app, "DELETE FROM user_roles WHERE user_id = :id", id=UUID(ada.user["id"]))
-    problem(await ada.post("/holds", wish(service)), 403, "forbidden")
+    for path in ("/holds", "/bookings"):
+        problem(await ada.post(path, wish(service)), 403, "forbidden")
 
 
 async def test_of_the_secret_only_a_digest_is_kept(
@@ -415,8 +416,24 @@ async def test_a_hold_of_several_takes_the_time_of_all(
     assert await rows(app, "SELECT 1 FROM allocations") == []
 
 
+async def test_a_hold_is_assigned_as_a_booking_would_be_and_the_booking_keeps_why(
+    business: Business,
+) -> None:
+    service = await business.service(durations_minutes=[60], assignment="round_robin")
+    providers = {(await business.provider(service))["id"] for _ in range(2)}
+    admin = await business.admin()
+    booked = []
+    for start in (NINE, paris("11:00")):
+        hold = ok(await admin.post("/holds", wish(service, start)))
+        booking = ok(await admin.post("/bookings", wish(service, start, hold_id=hold["id"])))
+        assert booking["provider"] == hold["provider"]
+        assert booking["assignment"]["strategy"] == "round_robin"
+        booked.append(booking["provider"]["id"])
+    assert set(booked) == providers
+
+
 # --- Limits ----------------------------------------------------------------------------------
-async def test_holding_is_limited_per_network(settings: Any, clock: Hands) -> None:
+async def test_holding_is_limited_per_account_and_per_network(settings: Any, clock: Hands) -> None:
     limited = make_settings(POSTGRES_DB=settings.POSTGRES_DB, RATE_LIMIT_ENABLED=True)
     async with serving(create_app(limited, clock=clock)) as client:
         body = wish({"id": str(new_id())})
@@ -427,3 +444,9 @@ async def test_holding_is_limited_per_network(settings: Any, clock: Hands) -> No
         refused = await visit(client, "POST", "/holds", json=body)
         problem(refused, 429, "rate_limited")
         assert refused.headers["ratelimit-policy"] == '"holds";q=120;w=900'
+        # Who has an account is not kept out by strangers in the same network.
+        ada = await Business(client).customer()
+        problem(await ada.post("/holds", body), 404, "not_found")
+        for _ in range(119):
+            await ada.post("/holds", {})
+        problem(await ada.post("/holds", body), 429, "rate_limited")

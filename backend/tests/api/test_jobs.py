@@ -236,7 +236,7 @@ async def test_a_job_with_a_delay_waits_for_its_moment(app: FastAPI, settings: S
 
     runner, subject_id = JobRunner(settings, {"later": handler}), new_id()
     async with app.state.database.transaction() as session:
-        await enqueue(session, "later", subject_id, delay=timedelta(hours=1))
+        await enqueue(session, "later", subject_id, after=timedelta(hours=1))
     await runner.run_due()
     assert done == []
     await make_due(app)

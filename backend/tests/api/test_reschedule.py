@@ -189,6 +189,23 @@ async def test_a_move_that_breaks_at_its_end_leaves_the_booking_as_it_was(
     assert await taken(app) == before
 
 
+async def test_time_off_declared_around_a_booking_keeps_it_from_moving_within(
+    app: FastAPI, business: Business, ada: Caller, admin: Caller
+) -> None:
+    service = await business.service(durations_minutes=[60], slot_interval_minutes=30)
+    provider = await business.provider(service)
+    booking = await book(ada, service)
+    away = {"start": f"{DAY}T08:00:00+01:00", "end": f"{DAY}T12:00:00+01:00", "reason": "x"}
+    ok(await admin.post(f"/providers/{provider['id']}/time-off", away))
+    half_past = f"{DAY}T09:30:00+01:00"
+    assert half_past not in await free(business, service, exclude_booking_id=booking["id"])
+    refused = problem(await move(ada, booking, half_past), 422, "slot_unavailable")
+    assert refused["reason"] == "time_off"
+    ok(await move(ada, booking, f"{DAY}T14:00:00+01:00"))
+    # What it has left is time off now.
+    assert NINE not in await free(business, service)
+
+
 async def test_a_retired_services_bookings_stay_where_they_are(
     business: Business, ada: Caller, admin: Caller
 ) -> None:
@@ -217,6 +234,26 @@ async def test_a_booking_keeps_its_provider_where_they_can_and_finds_another_whe
     assert moved["provider"]["id"] == high["id"]
     named = ok(await move(ada, booking, f"{DAY}T12:30:00+01:00", provider_id=low["id"]))
     assert (named["provider"]["id"], named["sequence"]) == (low["id"], 3)
+
+
+async def test_who_gives_it_now_is_noted_with_the_reason(
+    business: Business, ada: Caller, admin: Caller
+) -> None:
+    service = await business.service(assignment="round_robin")
+    providers = [await business.provider(service) for _ in range(2)]
+    booking = await book(ada, service)
+
+    async def reason() -> str | None:
+        shown = ok(await admin.get(f"/bookings/{booking['id']}"))["assignment"]
+        return shown and shown["strategy"]
+
+    assert await reason() == "round_robin"
+    kept = ok(await move(ada, booking))  # with the same provider, whoever's turn it is
+    assert kept["provider"] == booking["provider"]
+    assert await reason() == "round_robin"
+    (other,) = [p for p in providers if p["id"] != booking["provider"]["id"]]
+    ok(await reassign(admin, booking, other))
+    assert await reason() == "requested"
 
 
 async def test_a_booking_is_given_to_another_at_the_same_time(

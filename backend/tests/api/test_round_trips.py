@@ -145,3 +145,68 @@ async def test_cancelling_takes_a_fixed_number_of_statements(
     ok(await ada.post(f"/bookings/{booking['id']}/cancel"))
     # Lock and see it, change and log it, lock its calendar, free its time.
     assert len(statements) == 4
+
+
+async def test_holding_and_using_a_hold_take_a_fixed_number_of_statements(
+    ada: Caller, service: dict[str, Any], statements: list[str]
+) -> None:
+    body = {"service_id": service["id"], "start": at(0)}
+    statements.clear()
+    hold = ok(await ada.post("/holds", body))
+    # See what is free, lock the caller, take the time and write all, have it ended in time.
+    assert len(statements) == 4
+    statements.clear()
+    ok(await ada.post("/bookings", body | {"hold_id": hold["id"]}))
+    # Lock the hold, read what is offered, write all.
+    assert len(statements) == 3
+
+
+async def test_an_action_that_keeps_its_time_takes_two_statements(
+    business: Business, ada: Caller, statements: list[str]
+) -> None:
+    service = await business.service(approval="required")
+    await business.provider(service)
+    booking = ok(await ada.post("/bookings", {"service_id": service["id"], "start": at(0)}))
+    admin = await business.admin()
+    statements.clear()
+    ok(await admin.post(f"/bookings/{booking['id']}/confirm"))
+    # Lock and see it, change and log it; and maybe who the administrator is.
+    assert len([s for s in statements if "bookings" in s]) == 2
+    assert len(statements) <= 3
+
+
+async def test_moving_takes_a_fixed_number_of_statements(
+    ada: Caller, service: dict[str, Any], statements: list[str]
+) -> None:
+    booking = ok(await ada.post("/bookings", {"service_id": service["id"], "start": at(0)}))
+    statements.clear()
+    ok(await ada.post(f"/bookings/{booking['id']}/reschedule", {"start": at(60)}))
+    # Lock and see it; look, lock the calendars, look again; lock and free the old time; take the
+    # new one, change and log it.
+    assert len(statements) == 7
+    statements.clear()
+    ok(await ada.post(f"/bookings/{booking['id']}/reschedule", {"start": at(60)}))
+    assert len(statements) == 1
+
+
+async def test_what_several_give_with_rooms_is_listed_in_one_statement_too(
+    business: Business, ada: Caller, statements: list[str]
+) -> None:
+    admin = await business.admin()
+    for name in "AB":
+        ok(await admin.post("/resources", {"name": name, "kind": "room"}))
+    service = await business.service(
+        assignment="collective", resource_requirements=[{"resource_kind": "room", "quantity": 2}]
+    )
+    for _ in range(2):
+        await business.provider(service)
+    for number in range(3):
+        body = {"service_id": service["id"], "start": at(30 * number)}
+        ok(await ada.post("/bookings", body))
+    statements.clear()
+    listed = ok(await ada.get("/bookings"))["items"]
+    assert len(statements) == 1
+    assert [(len(b["providers"]), len(b["resources"])) for b in listed] == [(2, 2)] * 3
+    statements.clear()
+    ok(await ada.get(f"/bookings/{listed[0]['id']}/history"))
+    assert len(statements) == 2

@@ -1,6 +1,6 @@
 """The engine against a naive oracle, mostly on the days when clocks change."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -9,13 +9,18 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from app.availability.rules import (
+    Closed,
     Interval,
+    Reason,
     SlotRules,
     WorkingHours,
     free_slots,
     fresh_until,
+    full_periods,
+    is_working_time,
     judge,
     merge_providers,
+    scarce_starts,
 )
 from app.availability.wall_clock import (
     day_start,
@@ -108,14 +113,22 @@ class Question:
     now: float
     start: int
     end: int
+    closed: list[Closed] = field(default_factory=list)
 
     def free_slots(self) -> list[int]:
         return free_slots(
-            self.rules, self.hours, self.busy, self.time_off, self.now, self.start, self.end
+            self.rules,
+            self.hours,
+            self.busy,
+            self.time_off,
+            self.now,
+            self.start,
+            self.end,
+            self.closed,
         )
 
     def judge(self, start: int) -> str | None:
-        return judge(self.rules, self.hours, self.busy, self.time_off, self.now, start)
+        return judge(self.rules, self.hours, self.busy, self.time_off, self.now, start, self.closed)
 
 
 @st.composite
@@ -153,6 +166,95 @@ def test_agrees_with_the_oracle_on_every_minute(question: Question) -> None:
 
     assert {minute: question.judge(minute) for minute in minutes} == expected
     assert question.free_slots() == [m for m, reason in expected.items() if reason is None]
+
+
+@examples(60)
+@given(questions(max_minutes=720), st.data())
+def test_closed_starts_are_refused_for_their_reason_and_not_offered(
+    question: Question, data: st.DataObject
+) -> None:
+    gaps = st.lists(st.integers(0, 60), max_size=6)
+    closed: list[Closed] = []
+    for why in data.draw(st.sets(st.sampled_from([Reason.LIMIT_REACHED, Reason.RESOURCE_BUSY]))):
+        points = [question.start - 30]
+        for gap in data.draw(gaps):
+            points.append(points[-1] + gap + 1)
+        closed.append((why, list(zip(points[::2], points[1::2], strict=False))))
+    plain, question = question, replace(question, closed=closed)
+
+    minutes = range(question.start, question.end)
+    said = {minute: question.judge(minute) for minute in minutes}
+    assert question.free_slots() == [minute for minute in minutes if said[minute] is None]
+    refusing = {why: oracle.all_minutes(intervals) for why, intervals in closed}
+    for minute in minutes:
+        others = [why for why in refusing if to_datetime(minute) in refusing[why]]
+        assert said[minute] == (plain.judge(minute) or next(iter(others), None))
+
+
+@examples(60)
+@given(slot_rules, st.data(), st.integers(1, 3))
+def test_a_start_is_scarce_unless_enough_resources_are_free_all_the_while(
+    rules: SlotRules, data: st.DataObject, quantity: int
+) -> None:
+    resources = data.draw(st.lists(intervals(400, max_size=4), max_size=4))
+    taken = [oracle.all_minutes(busy) for busy in resources]
+    scarce = oracle.all_minutes(
+        (max(begin, -500), min(end, 3500))
+        for begin, end in scarce_starts(rules, resources, quantity)
+    )
+    for start in range(-500, 3500, data.draw(st.integers(7, 97))):
+        begin = to_datetime(start - rules.buffer_before)
+        end = to_datetime(start + rules.duration + rules.buffer_after)
+        free = [busy for busy in taken if not oracle.minutes(begin, end) & busy]
+        assert (to_datetime(start) in scarce) == (len(free) < quantity)
+
+
+@examples(60)
+@given(
+    zones_and_days(),
+    st.lists(st.integers(-12_000, 12_000), max_size=8),
+    st.none() | st.integers(1, 3),
+    st.none() | st.integers(1, 4),
+)
+def test_a_day_or_week_is_full_once_enough_begins_in_it(
+    where: tuple[str, date], shifts: list[int], per_day: int | None, per_week: int | None
+) -> None:
+    zone, day = where
+    noon = to_minute(oracle.moment(zone, day, 720))
+    given_days = [oracle.local_date(zone, to_datetime(noon + shift)) for shift in shifts]
+    full = full_periods(
+        zone, [noon + shift for shift in shifts], per_day=per_day, per_week=per_week
+    )
+    assert all(one[1] < next_one[0] for one, next_one in pairwise(full))
+
+    for start in [*range(noon - 15_000, noon + 15_000, 487), *(noon + shift for shift in shifts)]:
+        that_day = oracle.local_date(zone, to_datetime(start))
+        same_day = sum(other == that_day for other in given_days)
+        same_week = sum(
+            other.isocalendar()[:2] == that_day.isocalendar()[:2] for other in given_days
+        )
+        is_full = bool(per_day and same_day >= per_day) or bool(per_week and same_week >= per_week)
+        assert any(begin <= start < end for begin, end in full) == is_full
+
+
+@examples(40)
+@given(questions(), st.integers(0, 1500), st.integers(1, 3000))
+def test_working_time_is_worked_every_minute(question: Question, after: int, length: int) -> None:
+    days = [to_datetime(question.start).date() + n * DAY for n in range(-2, 6)]
+    naive = Oracle(question.rules, question.hours, [], [], days)
+    begin = question.start + after
+    wanted = oracle.minutes(to_datetime(begin), to_datetime(begin + length))
+    assert is_working_time(question.hours, begin, begin + length) == (wanted <= naive.working)
+
+    # Random stretches are seldom all worked: those that are, to the minute, are tried too.
+    known_until = to_minute(oracle.midnight(question.hours.zone, days[-1]))
+    for minute in sorted(naive.working)[::997]:
+        first = end = to_minute(minute)
+        while to_datetime(end) in naive.working:
+            end += 1
+        if end < known_until:
+            assert is_working_time(question.hours, first, end)
+            assert not is_working_time(question.hours, first, end + 1)
 
 
 @examples(200)
