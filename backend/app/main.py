@@ -5,9 +5,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
 from app.admin.routes import router as admin
 from app.auth.api_key_authenticator import ApiKeyAuthenticator
@@ -193,16 +195,26 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 
 def _add_routers(app: FastAPI, settings: Settings) -> None:
-    """The busiest first: paths are tried in this order, and each router costs a request time."""
+    app.router.routes.extend(_api(settings.API_V1_STR, api_keys_enabled=settings.API_KEYS_ENABLED))
+    app.include_router(system)
+
+
+@cache
+def _api(prefix: str, *, api_keys_enabled: bool) -> list[BaseRoute]:
+    """The routes of the API, the busiest first: they are tried in this order.
+
+    They are flat, for a tree of routers is matched once for each of its levels; and made once a
+    process, since all that FastAPI works out about them is the same for every application.
+    """
     routers = [
         asking,
         availability,
         bookings,
         holds,
         booking_actions,
+        manage,
         series,
         waitlist,
-        manage,
         auth,
         mfa,
         services,
@@ -215,11 +227,12 @@ def _add_routers(app: FastAPI, settings: Settings) -> None:
         time_off,
         admin,
     ]
-    if settings.API_KEYS_ENABLED:
+    if api_keys_enabled:
         routers.append(api_keys)
+    api = APIRouter()
     for router in routers:
-        app.include_router(router, prefix=settings.API_V1_STR)
-    app.include_router(system)
+        api.include_router(router, prefix=prefix)
+    return api.routes
 
 
 def __getattr__(name: str) -> FastAPI:

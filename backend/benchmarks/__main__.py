@@ -1,12 +1,12 @@
-"""`python -m benchmarks`, which is what `make bench` calls: the engine, then the whole."""
+"""`python -m benchmarks`, which is what `make bench` calls: the engine, then whole requests."""
 
 import sys
 
-from benchmarks import booking, engine
+from benchmarks import availability, booking, engine
 
 
 def main() -> int:
-    return engine.main([]) or booking.main()
+    return engine.main([]) or availability.main([]) or booking.main()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ times computed, cached and unchanged, and FastAPI alone.
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -55,9 +56,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
     parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--providers", type=int, default=PROVIDERS)
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="of the API, and of FastAPI alone",
+    )
     options = parser.parse_args(arguments)
     try:
-        with running_server(BCRYPT_ROUNDS="10") as server, temporary_folder() as folder:
+        processes = {"WEB_CONCURRENCY": str(options.processes)}  # uvicorn's own variable
+        with (
+            running_server(BCRYPT_ROUNDS="10", **processes) as server,
+            temporary_folder() as folder,
+        ):
             port = free_port()
             bare = serve(BARE, port, server.environment, folder / "bare.log")
             try:
@@ -69,7 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     except LauncherError as error:
         print(error, file=sys.stderr)
         return 1
-    print_table(f"{options.clients} clients, {options.providers} providers to book", rows)
+    what = f"{options.clients} clients, {options.providers} providers to book"
+    print_table(f"{what}, {options.processes} processes of the API", rows)
     print("trips: round trips to Postgres. CPU: ms per request. client: its share of one core.")
     print("Durable: Postgres waits for the disk at every commit, as it does by default.")
     print(f"Load: benchmarks/load.py (asyncio, raw HTTP/1.1, its own process). {NOISE}")

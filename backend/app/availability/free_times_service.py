@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.availability import repository
+from app.availability import plan_repository, taken_repository
 from app.availability.answers import Answer, AnswerCache, FreeTimes
 from app.availability.plan import Plan
 from app.availability.rules import Reason, fresh_until, merge_providers
@@ -154,7 +154,7 @@ class FreeTimesService:
         return question.time_zone or plan.location_zone or self._business_zone
 
     async def _plan(self, question: Question) -> Plan:
-        plan = await repository.plan(
+        plan = await plan_repository.plan(
             self._where,
             question.service_id,
             now=self._clock(),
@@ -180,7 +180,7 @@ class FreeTimesService:
             instant(start - rules.buffer_before - margin),
             instant(end + duration + rules.buffer_after + margin),
         )
-        taken = await repository.taken_times(
+        taken = await taken_repository.taken_times(
             self._where, plan, during, now=now, without=question.without
         )
         plan = plan.with_taken(taken)

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.availability import repository
+from app.availability import repository, taken_repository
 from app.availability.errors import SlotUnavailable
 from app.availability.plan import Plan, PlannedProvider
 from app.availability.rules import Reason
@@ -73,7 +73,9 @@ class RepetitionService:
             wish.start - timedelta(minutes=plan.buffer_before) - margin,
             last + timedelta(minutes=duration + plan.buffer_after) + margin,
         )
-        plan = plan.with_taken(await repository.taken_times(self._session, plan, during, now=now))
+        plan = plan.with_taken(
+            await taken_repository.taken_times(self._session, plan, during, now=now)
+        )
         return [
             _repetition(plan, group, duration, wish.seats, now, starts[group[0].hours.zone])
             for group in plan.groups(wish.provider_id)

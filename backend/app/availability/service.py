@@ -9,10 +9,10 @@ from uuid import UUID
 from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.availability import many_repository, repository
+from app.availability import many_repository, plan_repository, repository
 from app.availability.errors import NoSeatsLeft, SlotHeld, SlotTaken, SlotUnavailable
 from app.availability.plan import Candidate, Plan, PlannedProvider
-from app.availability.repository import Around
+from app.availability.plan_repository import Around
 from app.availability.rules import Reason
 from app.availability.schemas import instant, minute
 from app.availability.wall_clock import Minute, day_start, local_date
@@ -165,7 +165,7 @@ class AvailabilityService:
             NotFound: the service is no longer offered.
             SlotUnavailable: it is past, or a provider no longer gives the service.
         """
-        plan = await repository.plan(
+        plan = await plan_repository.plan(
             self._session,
             wish.service_id,
             now=self._clock(),
@@ -311,7 +311,7 @@ async def plan_around(
     One round trip. `clear`: subjects whose ended holds are removed, by who has their locks. With
     `last`, it is good for decisions about all starts up to that one. Raises NotFound.
     """
-    plan = await repository.plan(
+    plan = await plan_repository.plan(
         where,
         wish.service_id,
         now=now,

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.availability import repository
+from app.availability import plan_repository, taken_repository
 from app.availability.plan import Plan
 from app.availability.service import WEEK_AROUND, dates_around
 from app.core.clock import Clock
@@ -20,7 +20,7 @@ class VacancyService:
     async def offer(self, service_id: UUID) -> Plan | None:
         """An active service with those who give it. One round trip."""
         now = self._clock()
-        return await repository.plan(
+        return await plan_repository.plan(
             self._session, service_id, now=now, days=dates_around(now, now)
         )
 
@@ -30,7 +30,7 @@ class VacancyService:
         Nobody is kept from taking more of it: who wants a time has to ask for it all the same.
         """
         now = self._clock()
-        plan = await repository.plan(
+        plan = await plan_repository.plan(
             self._session, service_id, now=now, days=dates_around(now, until)
         )
         if plan is None:
@@ -40,4 +40,6 @@ class VacancyService:
             now - timedelta(minutes=plan.buffer_before) - margin,
             until + timedelta(minutes=max(plan.durations) + plan.buffer_after) + margin,
         )
-        return plan.with_taken(await repository.taken_times(self._session, plan, during, now=now))
+        return plan.with_taken(
+            await taken_repository.taken_times(self._session, plan, during, now=now)
+        )

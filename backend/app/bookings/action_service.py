@@ -112,14 +112,14 @@ class ActionService:
     async def decline(
         self, booking_id: UUID, reason: str, seen: IfMatch, caller: Caller
     ) -> BookingOut:
-        """Refuse a booking that waits for approval. Four round trips."""
+        """Refuse a booking that waits for approval. Five round trips."""
         case = await self._case(booking_id, Action.DECLINE, seen, caller)
         return await self._close(case, called_off(case.row, case.role, reason, case.now))
 
     async def cancel(
         self, booking_id: UUID, reason: str, seen: IfMatch, caller: Caller
     ) -> BookingOut:
-        """Call a booking off. Four round trips."""
+        """Call a booking off. Five round trips."""
         case = await self._case(booking_id, Action.CANCEL, seen, caller)
         return await self._close(case, called_off(case.row, case.role, reason, case.now))
 
@@ -128,11 +128,11 @@ class ActionService:
         return await self._close(await self._case(booking_id, Action.CHECK_IN, seen, caller))
 
     async def complete(self, booking_id: UUID, seen: IfMatch, caller: Caller) -> BookingOut:
-        """Note that it took place; what is left of its time is free. Four round trips."""
+        """Note that it took place; what is left of its time is free. Five round trips."""
         return await self._close(await self._case(booking_id, Action.COMPLETE, seen, caller))
 
     async def no_show(self, booking_id: UUID, seen: IfMatch, caller: Caller) -> BookingOut:
-        """Note that nobody came; what is left of its time is free. Four round trips."""
+        """Note that nobody came; what is left of its time is free. Five round trips."""
         return await self._close(await self._case(booking_id, Action.NO_SHOW, seen, caller))
 
     async def reschedule(
@@ -144,7 +144,7 @@ class ActionService:
         changes nothing. Whatever refuses the new time leaves the booking as it is. Where approval
         is required, what a customer or guest has moved waits for it again.
 
-        Seven round trips.
+        Eight round trips.
 
         Raises:
             SlotUnavailable, SlotTaken, SlotHeld, NoSeatsLeft: the new time cannot be had.
@@ -169,7 +169,7 @@ class ActionService:
     async def reassign(
         self, booking_id: UUID, provider_id: UUID, seen: IfMatch, caller: Caller
     ) -> BookingOut:
-        """Give a booking to another provider, at the same time. Seven round trips.
+        """Give a booking to another provider, at the same time. Eight round trips.
 
         Raises:
             SlotUnavailable, SlotTaken, SlotHeld, NoSeatsLeft: that one cannot give it then.
@@ -193,7 +193,7 @@ class ActionService:
     async def expire(self, booking_id: UUID) -> None:
         """End the wait of a booking that nobody has approved in time; too early, wait on.
 
-        Four round trips. Once it is no longer waiting, there is nothing to do.
+        Five round trips. Once it is no longer waiting, there is nothing to do.
         """
         row = await actions.view_locked(self._session, booking_id)
         if row is None or row.status != Status.PENDING:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response, status
 from app.auth.dependencies import CurrentPrincipal, Idempotent
 from app.auth.errors import EmailDomainNotAllowed
 from app.availability.errors import NoSeatsLeft, SlotHeld, SlotTaken, SlotUnavailable
+from app.bookings.calendar_entry import calendar_entry
 from app.bookings.dependencies import (
     BookerOrVisitor,
     Bookings,
@@ -19,6 +20,7 @@ from app.bookings.errors import HoldExpired
 from app.bookings.repository import Filter
 from app.bookings.rules import Status
 from app.bookings.schemas import BookingCreate, BookingCreated, BookingOut, HistoryItem
+from app.core.dependencies import AppSettings
 from app.core.errors import (
     Forbidden,
     IdempotencyInProgress,
@@ -34,6 +36,11 @@ from app.core.preconditions import answer_in_full, etag
 from app.core.problems import problems
 from app.core.routing import ApiRoute
 from app.core.schemas import Instant
+
+
+class CalendarResponse(Response):
+    media_type = "text/calendar; charset=utf-8"
+
 
 router = APIRouter(prefix="/bookings", tags=["bookings"], route_class=ApiRoute)
 
@@ -63,6 +70,8 @@ router = APIRouter(prefix="/bookings", tags=["bookings"], route_class=ApiRoute)
         RateLimited,
     ),
     openapi_extra={"security": [{}]},
+    # Who has an account is told nothing of a token.
+    response_model_exclude_unset=True,
     dependencies=[guests_throttled, Idempotent],
 )
 async def create_booking(
@@ -72,12 +81,12 @@ async def create_booking(
     throttle: GuestThrottle,
     request: Request,
     response: Response,
-) -> BookingCreated | BookingOut:
+) -> BookingCreated:
     if throttle is not None and wanted.guest is not None:
         # A mail goes there, whoever owns the address.
         await throttle.admit(wanted.guest.email)
     booking = await bookings.book(wanted, principal)
-    if isinstance(booking, BookingCreated):
+    if booking.manage_token is not None:
         seal_answer(request)
     response.headers["Location"] = f"{request.scope['path']}/{booking.id}"
     response.headers["ETag"] = etag(booking.version)
@@ -115,6 +124,25 @@ async def list_bookings(
 ) -> Page[BookingOut]:
     wanted = Filter(status, start_from, start_to, service_id, provider_id, customer_id, q)
     return await bookings.list_bookings(wanted, page, sort=sort, principal=principal)
+
+
+# Before `/{booking_id}`, which would take the ending for a part of the id.
+@router.get(
+    "/{booking_id}.ics",
+    operation_id="bookings_calendar",
+    summary="Show a booking as a calendar entry",
+    description="iCalendar (RFC 5545), to be opened by a calendar; its UID stays for life.",
+    response_class=CalendarResponse,
+    responses=problems(Unauthenticated, NotFound, ValidationFailed),
+)
+async def get_calendar_entry(
+    booking_id: UUID, bookings: BookingsReader, principal: CurrentPrincipal, settings: AppSettings
+) -> Response:
+    booking = await bookings.show(booking_id, principal)
+    return CalendarResponse(
+        calendar_entry(booking, organizer=settings.MAIL_FROM, project=settings.PROJECT_NAME),
+        headers={"Content-Disposition": f'attachment; filename="{booking.reference}.ics"'},
+    )
 
 
 @router.get(

@@ -158,10 +158,10 @@ class Assigned(Output):
     )
     candidates: int = Field(description="How many could have given it.")
     rank: int = Field(description="Their place among these; those before were booked meanwhile.")
-    booked: int | None = Field(None, description="Turns they had in the last 30 days.")
-    credited: float | None = Field(None, description="Turns a newcomer counts as having had.")
-    weight: int | None = None
-    booked_minutes: int | None = Field(None, description="Booked in the week, in minutes.")
+    booked: int | None = Field(description="Turns they had in the last 30 days.")
+    credited: float | None = Field(description="Turns a newcomer counts as having had.")
+    weight: int | None
+    booked_minutes: int | None = Field(description="Booked in the week, in minutes.")
 
 
 class BookingOut(Output):
@@ -197,13 +197,14 @@ class BookingOut(Output):
 
 
 class BookingCreated(BookingOut):
-    """A guest's booking, with what lets the guest come back to it."""
+    """A new booking; a guest's comes with what lets the guest come back to it."""
 
-    manage_token: str = Field(
+    manage_token: str | None = Field(
+        None,
         description=(
-            "Lets the guest see, cancel and move it at `/manage/{token}`."
+            "For guests only: lets them see, cancel and move it at `/manage/{token}`."
             " Mailed as a link, too; it changes when the booking moves."
-        )
+        ),
     )
 
 

@@ -77,7 +77,7 @@ class BookingService:
         self._holds = HoldService(session, availability, clock, settings.HOLDS_PER_CALLER)
         self._tokens = ManageTokens(settings)
 
-    async def book(self, wanted: BookingCreate, principal: Principal | None) -> BookingOut:
+    async def book(self, wanted: BookingCreate, principal: Principal | None) -> BookingCreated:
         """Book a time with the wished provider, or with one whom the service's assignment picks.
 
         Two round trips: one for everything the decision needs, one that takes the time and writes
@@ -159,14 +159,14 @@ class BookingService:
             await self._availability.lock([customer_id])
         return opening
 
-    async def _follow_up(self, row: AnyRow, principal: Principal | None) -> BookingOut:
+    async def _follow_up(self, row: AnyRow, principal: Principal | None) -> BookingCreated:
         """What a new booking brings about, and the answer; a guest's has the token."""
         await expire_in_time(self._session, row, self._clock())
         await mail_link(self._session, row)
         caller = Caller.of(principal) if principal else GUEST
         booking = booking_out(row, caller, self._clock())
         if row.manage_salt is None or principal is not None:
-            return booking
+            return BookingCreated.model_construct(**booking.__dict__)
         # It is the guest's, and none of the staff's business.
         token = self._tokens.derive(row.id, row.manage_salt)
         return BookingCreated.model_construct(**booking.__dict__, manage_token=token)

@@ -96,7 +96,9 @@ def booking_out(row: AnyRow, caller: Caller, now: datetime) -> BookingOut:
 
 
 def _assigned(row: AnyRow) -> Assigned | None:
-    return Assigned(**row.assigned) if row.assigned else None
+    """What was decisive depends on the strategy; the rest is null."""
+    kept = row.assigned
+    return Assigned(**{n: kept.get(n) for n in Assigned.model_fields}) if kept else None
 
 
 def _location(row: AnyRow) -> NamedLocation | None:

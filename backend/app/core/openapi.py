@@ -1,5 +1,7 @@
 """The OpenAPI document: what FastAPI derives from the code, and what it cannot know."""
 
+import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +64,7 @@ def _document(
     for operations in document["paths"].values():
         for operation in operations.values():
             _complete(operation)
+    _share(document)
     return document
 
 
@@ -90,6 +93,31 @@ def _withdraw_api_keys(document: dict[str, Any], operations: set[str] | None) ->
     if operations is None:
         for name in keys:
             del schemes[name]
+
+
+def _share(document: dict[str, Any]) -> None:
+    """Say once what operations repeat: the problems they answer with, and their parameters."""
+    problems: dict[str, Any] = {}
+    operations = [o for path in document["paths"].values() for o in path.values()]
+    texts = Counter(_text(p) for o in operations for p in o.get("parameters", ()))
+    parameters: dict[str, Any] = {}
+    for operation in operations:
+        for status, response in operation["responses"].items():
+            if MEDIA_TYPE in response.get("content", {}):
+                codes = sorted(response["content"][MEDIA_TYPE]["examples"])
+                name = ".".join((status, *codes))
+                problems[name] = response
+                operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
+        for position, parameter in enumerate(operation.get("parameters", ())):
+            name = parameter["name"]
+            if texts[_text(parameter)] > 1 and parameters.setdefault(name, parameter) == parameter:
+                reference = {"$ref": f"#/components/parameters/{name}"}
+                operation["parameters"][position] = reference
+    document["components"] |= {"responses": problems, "parameters": parameters}
+
+
+def _text(part: Any) -> str:  # noqa: ANN401 - JSON
+    return json.dumps(part, sort_keys=True)
 
 
 def _complete(operation: dict[str, Any]) -> None:

@@ -307,6 +307,14 @@ async def test_time_that_other_things_take_is_refused(
             ),
             {"id": provider["id"], "kind": kind},
         )
+        if kind == "time_off":  # what is off is read where it is declared
+            await session.execute(
+                text(
+                    "INSERT INTO time_off (id, provider_id, during) VALUES (gen_random_uuid(),"
+                    " :id, '[2026-03-03 10:35+01, 2026-03-03 12:00+01)')"
+                ),
+                {"id": provider["id"]},
+            )
     for start in ("10:30", "11:30", "10:00"):  # the last one's buffer would end at 10:40
         refused = await ada.post("/bookings", wish(service, paris(start)))
         assert code(refused) == (status, error)

@@ -103,7 +103,7 @@ async def test_the_query_is_part_of_the_request(
     """No POST of today takes a query; so it is sent to one that does not look at it."""
     body = {"service_id": service["id"], "start": NINE}
     ok(await ada.post("/bookings", body, headers=key()))
-    with patch("app.core.routing._refuse_unknown_query"):
+    with patch("app.core.routing.refuse_unknown_query"):
         other = await ada.post("/bookings?dry_run=true", body, headers=key())
     assert code(other) == (422, "idempotency_key_reused")
 

@@ -94,6 +94,7 @@ NEEDED: dict[str, Permission | str] = {
     "booking_series_cancel": SIGNED_IN,
     "bookings_list": SIGNED_IN,
     "bookings_get": SIGNED_IN,
+    "bookings_calendar": SIGNED_IN,
     "bookings_history": SIGNED_IN,
     # Whose booking it is, and who may do what with it: tests/api/test_booking_actions.py.
     "bookings_confirm": SIGNED_IN,

@@ -143,8 +143,8 @@ async def test_cancelling_takes_a_fixed_number_of_statements(
     booking = ok(await ada.post("/bookings", {"service_id": service["id"], "start": at(0)}))
     statements.clear()
     ok(await ada.post(f"/bookings/{booking['id']}/cancel"))
-    # Lock and see it, change and log it, lock its calendar, free its time.
-    assert len(statements) == 4
+    # Lock and see it, change and log it, lock its calendar, free its time, tell who waits for it.
+    assert len(statements) == 5
 
 
 async def test_holding_and_using_a_hold_take_a_fixed_number_of_statements(
@@ -182,8 +182,8 @@ async def test_moving_takes_a_fixed_number_of_statements(
     statements.clear()
     ok(await ada.post(f"/bookings/{booking['id']}/reschedule", {"start": at(60)}))
     # Lock and see it; look, lock the calendars, look again; lock and free the old time; take the
-    # new one, change and log it.
-    assert len(statements) == 7
+    # new one, change and log it; tell who waits for the old one.
+    assert len(statements) == 8
     statements.clear()
     ok(await ada.post(f"/bookings/{booking['id']}/reschedule", {"start": at(60)}))
     assert len(statements) == 1

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import Range
 
 from app.availability.time_off_repository import refill
 from app.availability.time_off_service import lock_subjects
-from tests.business import Business, Caller, calendar_version, execute, grant, ok, problem
+from tests.business import Business, Caller, Hands, calendar_version, execute, grant, ok, problem
 
 NOWHERE = "0199f0c0-0000-7000-8000-000000000000"
 TUESDAY = "2026-03-03"
@@ -193,6 +193,55 @@ async def test_a_booking_that_is_cancelled_during_time_off_leaves_no_free_time(
     for booking in (inside, across):
         ok(await admin.post(f"/bookings/{booking['id']}/cancel", {}))
     assert await free(business, service) == [13, 14, 15, 16]
+
+
+async def held(
+    business: Business, service: dict[str, Any], start: str
+) -> tuple[Caller, dict[str, Any]]:
+    """Somebody, and a hold of theirs, which ends after five minutes."""
+    customer = await business.customer()
+    body = {"service_id": service["id"], "start": start}
+    return customer, ok(await customer.post("/holds", body))
+
+
+async def test_what_is_held_can_be_booked_although_somebody_takes_time_off(
+    business: Business, admin: Caller, service: dict[str, Any], provider: dict[str, Any]
+) -> None:
+    customer, hold = await held(business, service, at(11))
+    await away(admin, provider, at(9), at(13))
+    body = {"service_id": service["id"], "start": at(11), "hold_id": hold["id"]}
+    ok(await customer.post("/bookings", body | {"hold_secret": hold["secret"]}))
+
+
+async def test_a_hold_that_ends_during_time_off_leaves_no_free_time(
+    business: Business,
+    admin: Caller,
+    service: dict[str, Any],
+    provider: dict[str, Any],
+    clock: Hands,
+) -> None:
+    customer, _ = await held(business, service, at(11))
+    await away(admin, provider, at(9), at(13))
+    clock.advance(minutes=6)
+    assert await free(business, service) == [13, 14, 15, 16]
+    refused = await customer.post("/bookings", {"service_id": service["id"], "start": at(11)})
+    assert problem(refused, 422, "slot_unavailable")["reason"] == "time_off"
+
+
+async def test_a_booking_does_not_move_within_time_off(
+    business: Business, admin: Caller, provider: dict[str, Any]
+) -> None:
+    service = await business.service(durations_minutes=[60, 30], slot_interval_minutes=30)
+    path = f"/services/{service['id']}/providers"
+    ok(await admin.put(path, {"providers": [{"provider_id": provider["id"]}]}))
+    customer = await business.customer()
+    booking = await business.booking(service, at(10), caller=customer)
+    await away(admin, provider, at(9), at(13))
+    query = {"duration_minutes": 30, "exclude_booking_id": booking["id"]}
+    assert at(10, 30) not in await business.free_times(service, TUESDAY, TUESDAY, **query)
+    move = {"start": at(10, 30), "duration_minutes": 30}
+    refused = await customer.post(f"/bookings/{booking['id']}/reschedule", move)
+    assert problem(refused, 422, "slot_unavailable")["reason"] == "time_off"
 
 
 @pytest.mark.parametrize(
