@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -115,14 +115,21 @@ async def _seed_template() -> None:
     await database.dispose()
 
 
-@pytest.fixture
-async def settings() -> AsyncIterator[Settings]:
-    """Settings for a database of this test's own: migrated, seeded, otherwise empty."""
+@asynccontextmanager
+async def cloned_database() -> AsyncIterator[str]:
+    """The name of a database of the block's own: migrated, seeded, otherwise empty."""
     name = f"test_{uuid.uuid4().hex}"
     template = os.environ[TEMPLATE_VARIABLE]
     await _maintain(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
-    yield make_settings(POSTGRES_DB=name)
+    yield name
     await _maintain(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+async def settings() -> AsyncIterator[Settings]:
+    """Settings for a database of this test's own: migrated, seeded, otherwise empty."""
+    async with cloned_database() as name:
+        yield make_settings(POSTGRES_DB=name)
 
 
 @pytest.fixture

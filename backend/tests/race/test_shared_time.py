@@ -139,13 +139,21 @@ async def test_limits_hold_however_many_try_at_once(
     """One customer may have one ahead, a provider gives two a day; all the times are different."""
     once = await business.service(durations_minutes=[30], limits={"per_customer_active": 1})
     twice = await business.service(durations_minutes=[30], limits={"per_day": 2})
-    for service in (once, once, twice):
-        await business.provider(service, zone="UTC", hours=ROUND_THE_CLOCK)
+    # Who names a provider waits for nobody who names another: only for the customer's other self.
+    named = [
+        (await business.provider(once, zone="UTC", hours=ROUND_THE_CLOCK))["id"] for _ in range(5)
+    ]
+    await business.provider(twice, zone="UTC", hours=ROUND_THE_CLOCK)
     async with customers(settings, server, 12) as callers:
         for number in range(ROUNDS):
             day = next_monday() + number * DAY
             starts = [day + n * HOUR for n in range(12)]
-            alone = asyncio.gather(*(race(callers[:1], once, start) for start in starts[:10]))
+            alone = asyncio.gather(
+                *(
+                    race(callers[:1], once, start, provider_id=provider)
+                    for start, provider in zip(starts[:10], named * 2, strict=True)
+                )
+            )
             together = asyncio.gather(
                 *(race([c], twice, start) for c, start in zip(callers, starts, strict=True))
             )
