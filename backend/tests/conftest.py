@@ -8,6 +8,7 @@ Set POSTGRES_SERVER (and REDIS_HOST) to run against ordinary servers instead.
 """
 
 import asyncio
+import gc
 import os
 import shutil
 import tempfile
@@ -38,6 +39,10 @@ _servers = ExitStack()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What is imported stays: to look through all of it for garbage, again and again, takes longer
+    # than the garbage is worth.
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
     if hasattr(config, "workerinput"):
         return
     for name in Settings.model_fields:
