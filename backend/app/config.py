@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
@@ -29,9 +30,12 @@ REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 PLACEHOLDER = "changethis"
 MINIMUM_SECRET_BYTES = 32
 MINIMUM_BCRYPT_ROUNDS = 10
+UNIX_SOCKETS = "unix"
+"""In TRUSTED_PROXIES: whoever calls through a Unix socket, and so has no address."""
 
 _STRING_LIST = TypeAdapter(list[str])
 _ORIGIN = re.compile(r"(https?)://([^\s/?#@:\[\]]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?")
+_ALLOWED_HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?\.?|\[[0-9a-f:.]+\]")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -167,10 +171,15 @@ class Settings(BaseSettings):
     ENABLE_SECURITY_HEADERS: bool = Field(True, description="CSP, HSTS and their kin.")
     ALLOWED_HOSTS: StringList = Field(("*",), description="Host names answered; `*`: any.")
     TRUSTED_PROXIES: StringList = Field(
-        (), description="Networks whose X-Forwarded-* headers are believed."
+        (),
+        description="Networks whose X-Forwarded-* headers are believed; `unix`: a socket's peers.",
     )
     MAX_REQUEST_SIZE: int = Field(1_048_576, ge=1024, description="Bytes of a request's body.")
     REQUEST_TIMEOUT: int = Field(30, ge=1, description="Seconds until 504 and rollback.")
+    REQUEST_HEADER_TIMEOUT: int = Field(
+        10, ge=1, description="Seconds for a request's headers to arrive, or the first to begin."
+    )
+    REQUEST_BODY_TIMEOUT: int = Field(10, ge=1, description="Seconds for its body to arrive.")
     BACKEND_CORS_ORIGINS: StringList = Field((), description="Origins besides FRONTEND_HOST.")
     USE_CREDENTIALS: bool = Field(False, description="CORS with cookies; never with `*`.")
 
@@ -224,6 +233,24 @@ class Settings(BaseSettings):
     @classmethod
     def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_origin(origin) for origin in origins)
+
+    @field_validator("ALLOWED_HOSTS")
+    @classmethod
+    def _hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if host != "*" and not _ALLOWED_HOST.fullmatch(host.lower()):
+                raise ValueError("a host is a name, *.name, an address or *, without a port")
+        return hosts
+
+    @field_validator("TRUSTED_PROXIES")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            try:
+                _ = network == UNIX_SOCKETS or ip_network(network)
+            except ValueError:
+                raise ValueError("a proxy is an address, a network (10.0.0.0/8) or unix") from None
+        return networks
 
     @field_validator("BUSINESS_TIME_ZONE")
     @classmethod
@@ -282,6 +309,10 @@ class Settings(BaseSettings):
         frontend = self.FRONTEND_HOST  # may have a path, which is no part of its origin
         own = _origin(f"{frontend.scheme}://{frontend.host}:{frontend.port}")
         return tuple(dict.fromkeys((own, *self.BACKEND_CORS_ORIGINS)))
+
+    @cached_property
+    def trusted_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(n) for n in self.TRUSTED_PROXIES if n != UNIX_SOCKETS)
 
     @cached_property
     def business_zone(self) -> ZoneInfo:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 
 from fastapi import APIRouter, FastAPI
-from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from app.admin.routes import router as admin
@@ -41,16 +41,25 @@ from app.bookings.series_routes import router as series
 from app.bookings.waitlist_routes import router as waitlist
 from app.catalog.resource_routes import router as resources
 from app.catalog.routes import locations, services
-from app.config import Settings
+from app.config import UNIX_SOCKETS, Environment, Settings
 from app.core.clock import Clock, system_clock
 from app.core.docs import add_docs
 from app.core.jobs import running
 from app.core.logging import configure_logging
 from app.core.middleware.access_log import AccessLogMiddleware
+from app.core.middleware.answer_headers import AnswerHeadersMiddleware
 from app.core.middleware.body_limit import BodyLimitMiddleware
+from app.core.middleware.bounds import check_bounds
+from app.core.middleware.cors import CorsPolicy, PreflightMiddleware
 from app.core.middleware.errors import UnhandledErrorMiddleware
+from app.core.middleware.exchange import ExchangeMiddleware
+from app.core.middleware.gate import GateMiddleware
+from app.core.middleware.head import HeadMiddleware
+from app.core.middleware.hosts import HostCheck
+from app.core.middleware.proxies import ProxyCheck
 from app.core.middleware.request_context import RequestContextMiddleware
-from app.core.middleware.security_headers import SecurityHeadersMiddleware
+from app.core.middleware.security_headers import security_headers
+from app.core.middleware.time_limit import TimeLimitMiddleware
 from app.core.middleware.transaction_retry import TransactionRetryMiddleware
 from app.core.migrations import migration_head
 from app.core.openapi import describe
@@ -70,6 +79,17 @@ from app.providers.routes import assignments, providers
 from app.schedules.override_routes import router as overrides
 from app.schedules.routes import router as schedules
 
+CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+CORS_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "X-API-Key",
+    "X-Hold-Secret",
+    "X-Request-ID",
+)
 EXPOSED_HEADERS = (
     "ETag",
     "Idempotency-Replayed",
@@ -77,6 +97,7 @@ EXPOSED_HEADERS = (
     "Retry-After",
     "RateLimit",
     "RateLimit-Policy",
+    "X-Cache",
     "X-Request-ID",
 )
 
@@ -163,35 +184,50 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Innermost first, since each wraps the ones before it.
+    """The layers between the server and the router, outside in, as a request passes them.
 
-    Every answer, a 500 included, passes through CORS, the security headers and the access log.
+    Every answer, a 500 included, carries a request id, the security headers and those of CORS.
     """
-    app.add_middleware(TransactionRetryMiddleware, is_retryable=should_retry)
-    app.add_middleware(BodyLimitMiddleware, max_body_size=settings.MAX_REQUEST_SIZE)
-    app.add_middleware(UnhandledErrorMiddleware, render=escaped_problem)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=settings.cors_origins,
-        allow_credentials=settings.USE_CREDENTIALS,
-        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=[
-            "Authorization",
-            "Content-Type",
-            "Idempotency-Key",
-            "If-Match",
-            "If-None-Match",
-            "X-API-Key",
-            "X-Hold-Secret",
-            "X-Request-ID",
-        ],
-        expose_headers=EXPOSED_HEADERS,
+    cors = CorsPolicy(
+        settings.cors_origins,
+        methods=CORS_METHODS,
+        request_headers=CORS_HEADERS,
+        exposed_headers=EXPOSED_HEADERS,
+        credentials=settings.USE_CREDENTIALS,
     )
-    if settings.ENABLE_SECURITY_HEADERS:
-        app.add_middleware(SecurityHeadersMiddleware, hsts=settings.ENVIRONMENT != "local")
-    if settings.REQUEST_LOGGING:
-        app.add_middleware(AccessLogMiddleware)
-    app.add_middleware(RequestContextMiddleware)
+    is_public = settings.ENVIRONMENT is not Environment.LOCAL
+    security = security_headers(hsts=is_public) if settings.ENABLE_SECURITY_HEADERS else ()
+    layers = [
+        Middleware(ExchangeMiddleware),
+        Middleware(RequestContextMiddleware),
+        Middleware(AnswerHeadersMiddleware, security=security, cors=cors),
+        *([Middleware(AccessLogMiddleware)] if settings.REQUEST_LOGGING else []),
+        Middleware(UnhandledErrorMiddleware, render=escaped_problem),
+        Middleware(
+            GateMiddleware,
+            checks=[
+                check_bounds,
+                HostCheck(settings.ALLOWED_HOSTS),
+                *([_proxies(settings)] if settings.TRUSTED_PROXIES else []),
+            ],
+        ),
+        Middleware(PreflightMiddleware, policy=cors),
+        Middleware(
+            BodyLimitMiddleware,
+            max_body_size=settings.MAX_REQUEST_SIZE,
+            seconds=settings.REQUEST_BODY_TIMEOUT,
+        ),
+        Middleware(TimeLimitMiddleware, seconds=settings.REQUEST_TIMEOUT),
+        Middleware(HeadMiddleware),
+        Middleware(TransactionRetryMiddleware, is_retryable=should_retry),
+    ]
+    app.user_middleware.extend(layers)
+
+
+def _proxies(settings: Settings) -> ProxyCheck:
+    return ProxyCheck(
+        settings.trusted_networks, trusts_sockets=UNIX_SOCKETS in settings.TRUSTED_PROXIES
+    )
 
 
 def _add_routers(app: FastAPI, settings: Settings) -> None:

@@ -32,7 +32,12 @@ def create_app() -> FastAPI:
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/bare")
+    add_typed_endpoint(app, "/bare")
+    return app
+
+
+def add_typed_endpoint(app: FastAPI, path: str) -> None:
+    @app.get(path)
     async def bare() -> Answer:
         person = Person(id=UUID(int=1), name="Dr. Grace Hopper")
         return Answer(
@@ -45,5 +50,3 @@ def create_app() -> FastAPI:
             duration_minutes=30,
             notes="",
         )
-
-    return app

@@ -2,6 +2,7 @@
 
 AppError
 ├── BadRequest               400 bad_request
+│   └── InvalidHost              invalid_host
 ├── Unauthenticated          401 unauthenticated        (auth/errors.py refines it)
 ├── Forbidden                403 forbidden              (auth/errors.py refines it)
 ├── NotFound                 404 not_found
@@ -60,6 +61,10 @@ class AppError(Exception):
 
 class BadRequest(AppError):
     status, code, title = 400, "bad_request", "The request is malformed."
+
+
+class InvalidHost(BadRequest):
+    code, title = "invalid_host", "This is not the host that was asked for."
 
 
 class Unauthenticated(AppError):

@@ -24,6 +24,7 @@ from structlog.processors import TimeStamper, add_log_level, format_exc_info
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from app.config import Settings
+from app.core.context import add_request_id
 
 MASK = "***"
 _MAX_DEPTH = 6
@@ -72,7 +73,7 @@ def configure_logging(settings: Settings) -> None:
     """Set up structlog and the standard library's loggers; doing it again is harmless."""
     level = logging.getLevelNamesMapping()[settings.LOG_LEVEL]
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_request_id,
         add_log_level,
         redact,
         TimeStamper(fmt="iso", utc=True),

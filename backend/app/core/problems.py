@@ -35,9 +35,12 @@ _CODES = {
     404: "not_found",
     405: "method_not_allowed",
     406: "not_acceptable",
+    408: "request_timeout",
     411: "length_required",
     413: "content_too_large",
+    414: "uri_too_long",
     415: "unsupported_media_type",
+    431: "headers_too_large",
     503: "unavailable",
     504: "request_timeout",
 }
@@ -127,18 +130,21 @@ def http_problem(scope: Scope, exc: HTTPException) -> Response:
 
 def _methods(scope: Scope) -> set[str]:
     """All that the path understands; the router names those of one of its routes."""
-    return {
+    methods = {
         method
         for route in iter_route_contexts(scope["app"].routes)
         if route.path_regex.match(scope["path"])
         for method in route.methods or ()
     }
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 def escaped_problem(scope: Scope, error: Exception) -> Response:
     """The answer to what left the router as an exception; its text stays in the log."""
     if isinstance(error, HTTPException):
         return http_problem(scope, error)
+    if isinstance(error, AppError):
+        return app_problem(scope, error)
     if should_retry(error):
         return app_problem(scope, Unavailable("Too many want the same thing at once."))
     return problem_response(

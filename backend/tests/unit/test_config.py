@@ -18,7 +18,12 @@ NOT_LOCAL = [e for e in Environment if e is not Environment.LOCAL]
 SECRETS = [
     name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
 ]
-LISTS = ["ALLOWED_HOSTS", "TRUSTED_PROXIES", "BACKEND_CORS_ORIGINS", "ALLOWED_EMAIL_DOMAINS"]
+LISTS = {
+    "ALLOWED_HOSTS": ("a.example", "*.b.example"),
+    "TRUSTED_PROXIES": ("10.0.0.0/8", "2001:db8::1"),
+    "BACKEND_CORS_ORIGINS": ("http://a.example", "http://b.example"),
+    "ALLOWED_EMAIL_DOMAINS": ("a.example", "b.example"),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -187,20 +192,13 @@ def test_settings_are_frozen() -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-@pytest.mark.parametrize(
-    "text",
-    [
-        '["http://a.example", "http://b.example"]',
-        "http://a.example,http://b.example",
-        " http://a.example , http://b.example, ",
-    ],
-)
+@pytest.mark.parametrize("form", ['["{}", "{}"]', "{},{}", " {} , {}, "])
 def test_lists_are_json_or_separated_by_commas(
-    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+    monkeypatch: pytest.MonkeyPatch, name: str, form: str
 ) -> None:
-    monkeypatch.setenv(name, text)
+    monkeypatch.setenv(name, form.format(*LISTS[name]))
 
-    assert getattr(settings(), name) == ("http://a.example", "http://b.example")
+    assert getattr(settings(), name) == LISTS[name]
 
 
 @pytest.mark.parametrize("text", ['["unfinished', "[1]", '[["nested"]]', '["a"] b'])
@@ -279,6 +277,29 @@ def test_cookies_need_exact_origins() -> None:
     assert "USE_CREDENTIALS" in refusal(USE_CREDENTIALS=True, BACKEND_CORS_ORIGINS="*")
     assert settings(USE_CREDENTIALS=True, BACKEND_CORS_ORIGINS="https://a.example")
     assert settings(USE_CREDENTIALS=False, BACKEND_CORS_ORIGINS="*")
+
+
+@pytest.mark.parametrize(
+    "host", ["http://a.example", "a.example:80", "a b", "*.", "a.*", "*a.example", "::1", "[::1"]
+)
+def test_what_is_no_host_is_refused(host: str) -> None:
+    assert "ALLOWED_HOSTS" in refusal(ALLOWED_HOSTS=["a.example", host])
+
+
+@pytest.mark.parametrize(
+    "network", ["10.0.0.1/8", "10.0.0.0/33", "10.0.0", "proxy.example", "*", "Unix", "10.0.0.1:80"]
+)
+def test_what_is_no_network_refuses_to_start(network: str) -> None:
+    message = refusal(TRUSTED_PROXIES=["10.0.0.0/8", network])
+
+    assert "TRUSTED_PROXIES" in message
+    assert network not in message.replace("(10.0.0.0/8) or unix", "")
+
+
+def test_proxies_are_networks_addresses_and_sockets() -> None:
+    made = settings(TRUSTED_PROXIES="10.0.0.0/8,2001:db8::1,unix")
+
+    assert [str(network) for network in made.trusted_networks] == ["10.0.0.0/8", "2001:db8::1/128"]
 
 
 # --- The rest --------------------------------------------------------------------------------

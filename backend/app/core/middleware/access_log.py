@@ -6,7 +6,9 @@ from time import perf_counter
 import structlog
 from starlette import status
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.core.exchange import exchange_of
 
 log = structlog.get_logger(__name__)
 
@@ -31,25 +33,16 @@ class AccessLogMiddleware:
             return
 
         started_at = perf_counter()
-        answered: int | None = None
-        size = 0
-
-        async def send_watched(message: Message) -> None:
-            nonlocal answered, size
-            if message["type"] == "http.response.start":
-                answered = message["status"]
-            elif message["type"] == "http.response.body":
-                size += len(message.get("body", b""))
-            await send(message)
-
         failure: BaseException | None = None
         try:
-            await self.app(scope, receive, send_watched)
+            await self.app(scope, receive, send)
         except BaseException as exc:
             failure = exc
             raise
         finally:
-            self._write(scope, answered or _status_of(failure), size, started_at, failure)
+            exchange = exchange_of(scope)
+            answered = exchange.status or _status_of(failure)
+            self._write(scope, answered, exchange.size, started_at, failure)
 
     def _write(
         self,

@@ -6,7 +6,9 @@ from http import HTTPStatus
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.core.exchange import exchange_of
 
 log = structlog.get_logger(__name__)
 
@@ -16,7 +18,7 @@ class UnhandledErrorMiddleware:
 
     Starlette's own handler for 500 sits outside every other middleware, where an answer gets
     neither CORS nor security headers: a browser then shows a network error instead of a 500.
-    Put this one inside those two.
+    Put this one inside the layer that names those.
 
     Args:
         app: the next ASGI application.
@@ -33,19 +35,12 @@ class UnhandledErrorMiddleware:
             await self.app(scope, receive, send)
             return
 
-        started = False
-
-        async def send_watched(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         try:
-            await self.app(scope, receive, send_watched)
+            await self.app(scope, receive, send)
         except ClientDisconnect:  # nobody is left to answer, and nothing went wrong
             raise
         except Exception as exc:
-            if started:
+            if exchange_of(scope).status is not None:
                 # Too late for another answer: the server closes the connection and prints the
                 # traceback. This line tells whose request it was.
                 log.error("answer_broken_off", error=type(exc).__name__)  # noqa: TRY400

@@ -7,6 +7,10 @@ from collections.abc import Callable
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.exchange import exchange_of
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
 log = structlog.get_logger(__name__)
 
 
@@ -38,24 +42,23 @@ class TransactionRetryMiddleware:
         self.pause = pause
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        # What only reads holds no locks, and sees what was committed when each statement began.
+        if scope["type"] != "http" or scope["method"] in _READING:
             await self.app(scope, receive, send)
             return
 
-        started = False
-
-        async def send_watched(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
+        exchange = exchange_of(scope)
         body: list[Message] = []
         restore = _snapshot(scope)
         for attempt in range(1, self.attempts + 1):
             try:
-                await self.app(scope, _replaying(body, receive), send_watched)
+                await self.app(scope, _replaying(body, receive), send)
             except Exception as exc:
-                if started or attempt == self.attempts or not self.is_retryable(exc):
+                if (
+                    exchange.status is not None
+                    or attempt == self.attempts
+                    or not self.is_retryable(exc)
+                ):
                     raise
                 log.warning("transaction_retried", attempt=attempt, error=type(exc).__name__)
             else:

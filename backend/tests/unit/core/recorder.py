@@ -9,13 +9,16 @@ import pytest
 import structlog
 from starlette.types import ASGIApp, Message, Scope
 
+from app.core.context import add_request_id
+from app.core.middleware.exchange import ExchangeMiddleware
+
 
 def record_log(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[dict[str, Any]]:
     """Replace a module's logger; other tests may have configured and cached the real one."""
     capture = structlog.testing.LogCapture()
     logger = structlog.wrap_logger(
         None,
-        processors=[structlog.contextvars.merge_contextvars, capture],
+        processors=[add_request_id, capture],
         wrapper_class=structlog.make_filtering_bound_logger(0),
     )
     monkeypatch.setattr(module, "log", logger)
@@ -23,7 +26,10 @@ def record_log(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[dict
 
 
 def client(app: ASGIApp, *, raise_app_exceptions: bool = True) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=raise_app_exceptions)
+    """A client of an app or a layer, which finds the exchange that all layers share."""
+    transport = httpx.ASGITransport(
+        ExchangeMiddleware(app), raise_app_exceptions=raise_app_exceptions
+    )
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 
@@ -33,6 +39,7 @@ def http_scope(path: str = "/", **entries: Any) -> Scope:
         "method": "GET",
         "path": path,
         "headers": [],
+        "http_version": "1.1",
         "query_string": b"",
         **entries,
     }
@@ -50,5 +57,5 @@ async def call(
     async def nothing() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    await app(scope, receive or nothing, send)
+    await ExchangeMiddleware(app)(scope, receive or nothing, send)
     return sent

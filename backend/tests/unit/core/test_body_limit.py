@@ -1,19 +1,22 @@
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 import pytest
 from fastapi import FastAPI, Form, Request
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from app.core.middleware.body_limit import BodyLimitMiddleware
 from app.core.middleware.errors import UnhandledErrorMiddleware
+from app.core.problems import escaped_problem
 
 from .recorder import call, client, http_scope
 
 LIMIT = 1000
+SECONDS = 60.0
 
 
 def problem(_: Scope, exc: Exception) -> Response:
@@ -46,9 +49,8 @@ def make_app() -> tuple[FastAPI, list[str]]:
     async def take_nothing() -> None:
         ran.append("unread")
 
-    app.add_middleware(BodyLimitMiddleware, max_body_size=LIMIT)
+    app.add_middleware(BodyLimitMiddleware, max_body_size=LIMIT, seconds=SECONDS)
     app.add_middleware(UnhandledErrorMiddleware, render=problem)
-    app.add_middleware(CORSMiddleware, allow_origins=["http://spa"])
     return app, ran
 
 
@@ -68,11 +70,10 @@ async def test_a_body_that_is_too_big_is_a_problem_like_any_other(
         answer = await http.post(
             path,
             content=parts(600, 600) if chunked else b"x" * 1200,
-            headers={"Content-Type": kind, "Origin": "http://spa"},
+            headers={"Content-Type": kind},
         )
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["access-control-allow-origin"] == "http://spa"
     assert ran == []
 
 
@@ -112,4 +113,76 @@ async def test_a_length_that_lies_or_makes_no_sense_is_counted() -> None:
     for length in (b"1", b"-5", b"many", "\u0663".encode()):
         scope = http_scope(headers=[(b"content-length", length)])
         with pytest.raises(HTTPException):
-            await call(BodyLimitMiddleware(reading, LIMIT), scope, endless)
+            await call(BodyLimitMiddleware(reading, LIMIT, SECONDS), scope, endless)
+
+
+async def test_what_announces_no_body_is_not_wrapped() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(receive)
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    seen: list[Receive] = []
+    await call(BodyLimitMiddleware(app, LIMIT, SECONDS), http_scope(), receive)
+    assert seen == [receive]
+    await call(BodyLimitMiddleware(app, LIMIT, SECONDS), http_scope(http_version="2"), receive)
+    assert seen[-1] != receive
+
+
+# --- Time -------------------------------------------------------------------------------------
+async def never() -> Message:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_a_body_that_does_not_arrive_in_time_is_408_and_ends_the_connection() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+
+    limited = UnhandledErrorMiddleware(BodyLimitMiddleware(app, LIMIT, 0.01), escaped_problem)
+    scope = http_scope(method="POST", headers=[(b"content-length", b"10")])
+    start, body = await call(limited, scope, never)
+    assert (start["status"], json.loads(body["body"])["code"]) == (408, "request_timeout")
+    assert (b"connection", b"close") in start["headers"]
+
+
+async def test_the_time_is_that_of_the_whole_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines = set()
+    timeout_at = asyncio.timeout_at
+
+    def watched(when: float | None) -> asyncio.Timeout:
+        deadlines.add(when)
+        return timeout_at(when)
+
+    async def drip() -> Message:
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for _ in range(10):
+            await receive()
+
+    monkeypatch.setattr(asyncio, "timeout_at", watched)
+    headers = [(b"transfer-encoding", b"chunked")]
+    await call(BodyLimitMiddleware(app, LIMIT, SECONDS), http_scope(headers=headers), drip)
+    assert len(deadlines) == 1
+
+
+async def test_what_comes_after_the_body_may_take_its_time() -> None:
+    messages: list[Message] = [{"type": "http.request", "body": b"x"}]
+
+    async def left_later() -> Message:
+        if messages:
+            return messages.pop()
+        await asyncio.sleep(0.02)
+        return {"type": "http.disconnect"}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        seen.append((await receive())["type"])
+
+    seen: list[str] = []
+    headers = [(b"content-length", b"1")]
+    await call(BodyLimitMiddleware(app, LIMIT, 0.01), http_scope(headers=headers), left_later)
+    assert seen == ["http.disconnect"]

@@ -6,6 +6,7 @@ import pytest
 from fastapi import Depends, FastAPI, Request
 from starlette.types import Message, Receive, Scope, Send
 
+from app.core.exchange import exchange_of
 from app.core.middleware import transaction_retry
 from app.core.middleware.transaction_retry import TransactionRetryMiddleware
 
@@ -108,7 +109,7 @@ async def test_an_answer_that_has_started_is_not_run_again(lines: list[dict[str,
         raise ConflictError
 
     with pytest.raises(ConflictError):
-        await call(TransactionRetryMiddleware(app, is_conflict), http_scope())
+        await call(TransactionRetryMiddleware(app, is_conflict), http_scope(method="POST"))
     assert (runs, lines) == (1, [])
 
 
@@ -139,7 +140,9 @@ async def test_the_replay_continues_where_the_first_attempt_stopped_reading(
     receive, _ = messages(b"a", b"b", b"c")
     with pytest.raises(ConflictError):
         await call(
-            TransactionRetryMiddleware(app, is_conflict, pause=(0, 0)), http_scope(), receive
+            TransactionRetryMiddleware(app, is_conflict, pause=(0, 0)),
+            http_scope(method="POST"),
+            receive,
         )
     assert read == [[b"a", b"b"], [b"a", b"b", b"c"], [b"a", b"b", b"c", "http.disconnect"]]
     assert len(lines) == 2
@@ -150,7 +153,7 @@ async def test_nothing_is_read_that_the_app_does_not_ask_for() -> None:
         await receive()
 
     receive, left = messages(b"a", b"b")
-    await call(TransactionRetryMiddleware(app, is_conflict), http_scope(), receive)
+    await call(TransactionRetryMiddleware(app, is_conflict), http_scope(method="POST"), receive)
     assert [message["body"] for message in left] == [b"b"]
 
 
@@ -167,7 +170,11 @@ async def test_only_the_body_is_kept(lines: list[dict[str, Any]]) -> None:
         raise ConflictError
 
     with pytest.raises(ConflictError):
-        await call(TransactionRetryMiddleware(app, is_conflict, pause=(0, 0)), http_scope(), gone)
+        await call(
+            TransactionRetryMiddleware(app, is_conflict, pause=(0, 0)),
+            http_scope(method="POST"),
+            gone,
+        )
     assert (asked, len(lines)) == (3, 2)
 
 
@@ -177,7 +184,8 @@ async def test_each_attempt_gets_the_scope_as_it_came_and_the_last_one_is_left(
     seen: list[Scope] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.append({**scope, "state": dict(scope["state"])})
+        exchange_of(scope)
+        seen.append({name: scope[name] for name in original} | {"state": dict(scope["state"])})
         attempt = len(seen)
         scope["route"] = f"route {attempt}"
         scope["path"] = "/changed"
@@ -186,7 +194,7 @@ async def test_each_attempt_gets_the_scope_as_it_came_and_the_last_one_is_left(
         if attempt < 3:
             raise ConflictError
 
-    scope = http_scope("/x", state={"pool": "shared"})
+    scope = http_scope("/x", method="POST", state={"pool": "shared"})
     original = {**scope, "state": dict(scope["state"])}
     await call(TransactionRetryMiddleware(app, is_conflict, pause=(0, 0)), scope)
     assert seen == [original] * 3
@@ -209,7 +217,7 @@ async def test_it_waits_a_little_and_not_always_the_same(
     monkeypatch.setattr(asyncio, "sleep", sleep)
     for _ in range(20):
         with pytest.raises(ConflictError):
-            await call(TransactionRetryMiddleware(app, is_conflict), http_scope())
+            await call(TransactionRetryMiddleware(app, is_conflict), http_scope(method="POST"))
     assert len(pauses) == 40
     assert all(0.010 <= pause <= 0.050 for pause in pauses)
     assert len(set(pauses)) > 10
@@ -225,5 +233,22 @@ async def test_a_request_that_is_cancelled_is_not_run_again(lines: list[dict[str
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await call(TransactionRetryMiddleware(app, lambda _: True), http_scope())
+        await call(TransactionRetryMiddleware(app, lambda _: True), http_scope(method="POST"))
     assert (runs, lines) == (1, [])
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+async def test_what_only_reads_is_not_run_again(method: str) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(receive)
+        raise ConflictError
+
+    seen: list[Receive] = []
+    receive, _ = messages(b"")
+    with pytest.raises(ConflictError):
+        await call(
+            TransactionRetryMiddleware(app, is_conflict, pause=(0, 0)),
+            http_scope(method=method),
+            receive,
+        )
+    assert seen == [receive]

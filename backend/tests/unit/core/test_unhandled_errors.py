@@ -3,14 +3,15 @@ from typing import Any
 
 import pytest
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.middleware import errors
+from app.core.middleware.answer_headers import AnswerHeadersMiddleware
+from app.core.middleware.cors import CorsPolicy
 from app.core.middleware.errors import UnhandledErrorMiddleware
-from app.core.middleware.security_headers import SecurityHeadersMiddleware
+from app.core.middleware.security_headers import security_headers
 
 from .recorder import call, client, http_scope, record_log
 
@@ -46,8 +47,11 @@ async def test_it_becomes_a_problem_and_one_line_with_the_traceback(
 
 
 async def test_the_answer_carries_cors_and_security_headers(lines: list[dict[str, Any]]) -> None:
-    inner = CORSMiddleware(raising(ZeroDivisionError()), allow_origins=["http://spa"])
-    async with client(SecurityHeadersMiddleware(inner, hsts=True)) as http:
+    cors = CorsPolicy(["http://spa"], methods=[], request_headers=[], exposed_headers=[])
+    app = AnswerHeadersMiddleware(
+        raising(ZeroDivisionError()), security=security_headers(hsts=True), cors=cors
+    )
+    async with client(app) as http:
         answer = await http.get("/", headers={"Origin": "http://spa"})
     assert answer.status_code == 500
     assert answer.headers["access-control-allow-origin"] == "http://spa"
