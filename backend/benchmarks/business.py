@@ -25,6 +25,8 @@ READ_MINUTES = 15
 # The bookings of a reader's day begin so far apart that there is something free between them.
 _EVERY = (CLOSES - OPENS) // BOOKINGS_A_DAY
 
+FILLED_AT_ONCE = 50  # providers
+
 FILL = text(
     f"""
     INSERT INTO allocations (id, subject_id, during, kind)
@@ -146,7 +148,10 @@ async def open_calendars(
         await session.execute(
             insert(ServiceProvider), [{"service_id": service_id, "provider_id": i} for i in ids]
         )
-        await session.execute(FILL, {"ids": ids, "days": days, "start": tomorrow})
+        # In parts, for Postgres ends what takes longer than a request may.
+        for first in range(0, len(ids), FILLED_AT_ONCE):
+            part = ids[first : first + FILLED_AT_ONCE]
+            await session.execute(FILL, {"ids": part, "days": days, "start": tomorrow})
     async with database.engine.connect() as connection:
         await connection.execute(text("ANALYZE allocations"))
         await connection.commit()

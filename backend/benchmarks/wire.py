@@ -8,6 +8,7 @@ it). asyncpg reports the rest: BEGIN and COMMIT.
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import httpx
 from sqlalchemy import Engine, event
@@ -50,7 +51,7 @@ class Wiretap:
 @asynccontextmanager
 async def tapped_application(environment: Mapping[str, str]) -> AsyncIterator[Wiretap]:
     known = {name: environment[name] for name in Settings.model_fields if name in environment}
-    settings = Settings(_env_file=None, **known)  # type: ignore[arg-type]
+    settings = Settings(_env_file=None, **known)  # type: ignore[arg-type]  # any setting, by name
     app = create_app(settings)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
@@ -82,8 +83,5 @@ def _listening(engine: Engine, tap: Wiretap) -> Iterator[None]:
 
         connection.driver_connection.add_query_logger(logged)
 
-    Prepared.all = run_heard  # type: ignore[method-assign]
-    try:
+    with patch.object(Prepared, "all", run_heard):
         yield
-    finally:
-        Prepared.all = run  # type: ignore[method-assign]

@@ -94,7 +94,7 @@ def make_settings(**changes: object) -> Settings:
         "ACCOUNT_MAIL_DELAY_SECONDS": 0,  # what a request enqueues is due when it is answered
         "JOBS_IN_PROCESS": False,  # tests run the jobs themselves, when they want them run
     }
-    return Settings(_env_file=None, **(defaults | changes))  # type: ignore[arg-type]
+    return Settings(_env_file=None, **(defaults | changes))  # type: ignore[arg-type]  # any setting, by name
 
 
 async def _maintain(*statements: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from fastapi import FastAPI
 from sqlalchemy import event
@@ -25,9 +26,8 @@ def statements(app: FastAPI) -> Iterator[list[str]]:
 
     engine = app.state.database.engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)
-    Prepared.all = run_noted  # type: ignore[method-assign]
     try:
-        yield sent
+        with patch.object(Prepared, "all", run_noted):
+            yield sent
     finally:
-        Prepared.all = run  # type: ignore[method-assign]
         event.remove(engine, "before_cursor_execute", note)

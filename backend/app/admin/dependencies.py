@@ -4,7 +4,9 @@ from typing import Annotated
 
 from fastapi import Depends
 
+from app.admin.report_service import ReportService
 from app.admin.service import AdminService
+from app.core.dependencies import AppClock
 from app.core.unit_of_work import ReadSession
 
 
@@ -13,3 +15,10 @@ async def admin_reader(session: ReadSession) -> AdminService:
 
 
 AdminReader = Annotated[AdminService, Depends(admin_reader)]
+
+
+async def report_service(session: ReadSession, clock: AppClock) -> ReportService:
+    return ReportService(session, clock)
+
+
+Reports = Annotated[ReportService, Depends(report_service)]

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 
 from app.admin.dependencies import AdminReader
+from app.admin.report_routes import router as reports
 from app.admin.role_routes import router as roles
 from app.admin.schemas import AuditEntry, PermissionOut
 from app.admin.user_routes import router as users
@@ -19,6 +20,7 @@ from app.core.routing import ApiRoute
 router = APIRouter(prefix="/admin", tags=["admin"], route_class=ApiRoute)
 router.include_router(users)
 router.include_router(roles)
+router.include_router(reports)
 
 
 @router.get(

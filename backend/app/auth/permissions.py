@@ -22,6 +22,7 @@ class Permission(StrEnum):
     ROLES_READ = "roles:read"
     ROLES_WRITE = "roles:write"
     AUDIT_READ = "audit:read"
+    REPORTS_READ = "reports:read"
 
 
 DESCRIPTIONS: dict[Permission, str] = {
@@ -39,6 +40,7 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.ROLES_READ: "See roles and what they grant.",
     Permission.ROLES_WRITE: "Create, change and delete roles.",
     Permission.AUDIT_READ: "Read the audit log.",
+    Permission.REPORTS_READ: "See what is booked, how full calendars are, and who did not come.",
 }
 
 CUSTOMER, PROVIDER, ADMIN = "customer", "provider", "admin"

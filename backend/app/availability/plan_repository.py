@@ -299,9 +299,10 @@ def _plan(rows: Sequence[AnyRow], days: tuple[date, date]) -> Plan:
     )
 
 
-def _provider(row: AnyRow, days: tuple[date, date]) -> PlannedProvider:
+def working_hours(row: AnyRow, days: tuple[date, date]) -> WorkingHours:
+    """A schedule with its overrides and the holidays of these days, as the engine reads it."""
     calendar = row.holiday_calendar
-    hours = WorkingHours(
+    return WorkingHours(
         row.time_zone,
         tuple(_intervals(day) for day in row.weekly),
         {
@@ -310,6 +311,9 @@ def _provider(row: AnyRow, days: tuple[date, date]) -> PlannedProvider:
         },
         holidays.between(calendar, *days) if calendar else frozenset(),
     )
+
+
+def _provider(row: AnyRow, days: tuple[date, date]) -> PlannedProvider:
     return PlannedProvider(
         id=row.provider_id,
         user_id=row.user_id,
@@ -317,7 +321,7 @@ def _provider(row: AnyRow, days: tuple[date, date]) -> PlannedProvider:
         weight=row.weight,
         priority=row.priority,
         location_ids=row.location_ids,
-        hours=hours,
+        hours=working_hours(row, days),
         versions=(row.provider_version, row.schedule_version, row.calendar_version),
         taken=_taken(row.taken, row.given or ()) if row.taken else _given(row.given),
     )

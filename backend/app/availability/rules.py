@@ -161,17 +161,6 @@ def judge(
     )
 
 
-def is_working_time(hours: WorkingHours, start: Minute, end: Minute) -> bool:
-    """Whether all of `[start, end)` is working time, wherever slots begin."""
-    covered = start
-    for day in range(local_ordinal(hours.zone, start), local_ordinal(hours.zone, end - 1) + 1):
-        local = local_day(hours.zone, day)
-        for opens, closes in hours.on(local.day):
-            if local.instant(opens) <= covered < local.instant(closes):
-                covered = local.instant(closes)
-    return covered >= end
-
-
 def full_periods(
     zone: str, given: Iterable[Minute], *, per_day: int | None, per_week: int | None
 ) -> list[Interval]:

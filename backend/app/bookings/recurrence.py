@@ -77,7 +77,7 @@ def parse(text: str) -> Rule:
     if ("COUNT" in parts) == ("UNTIL" in parts):
         raise InvalidRule("either COUNT or UNTIL says where it ends")
     fields = dict(_READERS[name](value) for name, value in parts.items())
-    rule = Rule(**fields)  # type: ignore[arg-type]
+    rule = Rule(**fields)  # type: ignore[arg-type]  # each part was parsed by its own name
     _check(rule)
     return rule
 

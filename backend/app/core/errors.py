@@ -6,6 +6,7 @@ AppError
 ├── Unauthenticated          401 unauthenticated        (auth/errors.py refines it)
 ├── Forbidden                403 forbidden              (auth/errors.py refines it)
 ├── NotFound                 404 not_found
+├── NotAcceptable            406 not_acceptable
 ├── Conflict                 409
 │   ├── AlreadyExists            already_exists
 │   ├── InUse                    in_use
@@ -80,6 +81,10 @@ class Forbidden(AppError):
 
 class NotFound(AppError):
     status, code, title = 404, "not_found", "There is no such thing here."
+
+
+class NotAcceptable(AppError):
+    status, code, title = 406, "not_acceptable", "It cannot be had in any form that you accept."
 
 
 class Conflict(AppError):

@@ -617,6 +617,6 @@ def every_policy() -> list[Policy]:
 
 
 async def test_an_action_without_accounts_refuses_to_count_for_one(app: FastAPI) -> None:
-    throttle = throttling.Throttle(None, LIMITS["refresh"], HOME, httpx.Response(200))  # type: ignore[arg-type]
+    throttle = throttling.Throttle(None, LIMITS["refresh"], HOME, httpx.Response(200))  # type: ignore[arg-type]  # a stand-in
     with pytest.raises(ValueError, match="no limit per account"):
         await throttle.admit(ADA)

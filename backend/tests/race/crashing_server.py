@@ -20,7 +20,7 @@ _dies_before_commit: ContextVar[bool] = ContextVar("dies_before_commit", default
 
 def create_crashing_app() -> ASGIApp:
     event.listen(Engine, "commit", _about_to_commit)
-    return CrashingApp(create_app(Settings(_env_file=None)))  # type: ignore[call-arg]
+    return CrashingApp(create_app(Settings(_env_file=None)))  # type: ignore[call-arg]  # pydantic-settings' own argument
 
 
 class CrashingApp:

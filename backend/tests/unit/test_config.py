@@ -185,7 +185,7 @@ def test_settings_are_frozen() -> None:
     made = settings()
 
     with pytest.raises(ValidationError, match="frozen"):
-        made.PROJECT_NAME = "another"  # type: ignore[misc]
+        made.PROJECT_NAME = "another"  # type: ignore[misc]  # that is the test
 
 
 # --- Lists and origins -----------------------------------------------------------------------

@@ -17,7 +17,6 @@ from app.availability.rules import (
     free_slots,
     fresh_until,
     full_periods,
-    is_working_time,
     judge,
     merge_providers,
     scarce_starts,
@@ -235,26 +234,6 @@ def test_a_day_or_week_is_full_once_enough_begins_in_it(
         )
         is_full = bool(per_day and same_day >= per_day) or bool(per_week and same_week >= per_week)
         assert any(begin <= start < end for begin, end in full) == is_full
-
-
-@examples(40)
-@given(questions(), st.integers(0, 1500), st.integers(1, 3000))
-def test_working_time_is_worked_every_minute(question: Question, after: int, length: int) -> None:
-    days = [to_datetime(question.start).date() + n * DAY for n in range(-2, 6)]
-    naive = Oracle(question.rules, question.hours, [], [], days)
-    begin = question.start + after
-    wanted = oracle.minutes(to_datetime(begin), to_datetime(begin + length))
-    assert is_working_time(question.hours, begin, begin + length) == (wanted <= naive.working)
-
-    # Random stretches are seldom all worked: those that are, to the minute, are tried too.
-    known_until = to_minute(oracle.midnight(question.hours.zone, days[-1]))
-    for minute in sorted(naive.working)[::997]:
-        first = end = to_minute(minute)
-        while to_datetime(end) in naive.working:
-            end += 1
-        if end < known_until:
-            assert is_working_time(question.hours, first, end)
-            assert not is_working_time(question.hours, first, end + 1)
 
 
 @examples(200)

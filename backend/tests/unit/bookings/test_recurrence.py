@@ -223,7 +223,7 @@ def naive_days(text: str, first: date) -> list[date]:
     last = first + HORIZON
     text = ";".join(part for part in text.split(";") if not part.startswith("COUNT"))
     until = f"{last:%Y%m%d}"
-    with patch.object(rrule.datetime, "MAXYEAR", last.year):  # type: ignore[attr-defined]
+    with patch.object(rrule.datetime, "MAXYEAR", last.year):  # type: ignore[attr-defined]  # dateutil has no types
         found = rrule.rrulestr(f"{text};UNTIL={until}", dtstart=datetime.combine(first, time()))
         return [moment.date() for moment in found]
 

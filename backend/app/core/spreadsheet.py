@@ -1,0 +1,32 @@
+"""Rows as CSV (RFC 4180), for people who open them in a spreadsheet."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+MEDIA_TYPE = "text/csv"
+
+# What spreadsheets take for the beginning of a formula (OWASP, CSV Injection).
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """The header and the rows, a line at a time; None is an empty cell.
+
+    Text that a spreadsheet would compute gets an apostrophe before it. Numbers stay what they are.
+    """
+    line = io.StringIO()
+    writer = csv.writer(line)
+    for row in chain([header], rows):
+        writer.writerow([_cell(value) for value in row])
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+
+
+def _cell(value: object) -> object:
+    if value is None or isinstance(value, int | float):
+        return value
+    text = str(value)
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
