@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response, status
+from fastapi import APIRouter, Depends, Response, status
 
 from app.auth.dependencies import Idempotent, Roles, RolesReader, require
 from app.auth.permissions import Permission
@@ -18,7 +18,7 @@ from app.core.errors import (
     ValidationFailed,
     VersionMismatch,
 )
-from app.core.pagination import Page, Paging
+from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
 from app.core.routing import ApiRoute
@@ -39,9 +39,7 @@ Writer = Annotated[Principal, Depends(require(Permission.ROLES_WRITE))]
 async def list_roles(
     roles: RolesReader,
     page: Paging,
-    sort: Annotated[
-        str, Query(description="`name` or `created_at`; `-` before it: descending.")
-    ] = "name",
+    sort: Annotated[str, sorted_by("name", "created_at")] = "name",
 ) -> Page[RoleOut]:
     return await roles.list_roles(page, sort=sort)
 

@@ -21,7 +21,7 @@ from app.core.errors import (
     ValidationFailed,
     VersionMismatch,
 )
-from app.core.pagination import Page, Paging
+from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
 from app.core.routing import ApiRoute
@@ -60,9 +60,7 @@ async def list_users(
     q: Annotated[
         str | None, Query(min_length=1, max_length=100, description="In the name or address.")
     ] = None,
-    sort: Annotated[
-        str, Query(description="`created_at`, `email` or `name`; `-` before it: descending.")
-    ] = "-created_at",
+    sort: Annotated[str, sorted_by("created_at", "email", "name")] = "-created_at",
 ) -> Page[UserOut]:
     return await users.list_users(UserFilter(email, role, is_active, q), page, sort=sort)
 

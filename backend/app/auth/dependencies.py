@@ -129,6 +129,7 @@ async def idempotent(
         Header(
             alias="Idempotency-Key",
             description="Makes a repetition safe: the first answer is given again for 24 hours.",
+            json_schema_extra={"pattern": idempotency.KEY_PATTERN},
         ),
     ] = None,
 ) -> None:

@@ -186,7 +186,7 @@ async def refresh(body: Refresh, sessions: Sessions) -> Tokens:
 async def log_out(
     principal: SessionPrincipal, session_id: CurrentSession, sessions: Sessions
 ) -> None:
-    await sessions.end(principal, session_id)
+    await sessions.leave(principal, session_id)
 
 
 @router.post(

@@ -96,14 +96,19 @@ class SessionService:
             for row in rows
         ]
 
-    async def end(self, principal: Principal, session_id: UUID) -> None:
-        """Log out on one device. Raises NotFound: it is not one of the caller's."""
+    async def leave(self, principal: Principal, session_id: UUID) -> bool:
+        """Log out on one device; False: that was done already, or the session is another's."""
         ended = await repository.revoke(
             self._session, principal.user_id, self._clock(), only=session_id
         )
-        if not ended:
+        if ended:
+            await self._record_end(principal.actor, principal.user_id, ended, "logout")
+        return bool(ended)
+
+    async def end(self, principal: Principal, session_id: UUID) -> None:
+        """Log out on one device. Raises NotFound: it is not one of the caller's."""
+        if not await self.leave(principal, session_id):
             raise NotFound
-        await self._record_end(principal.actor, principal.user_id, ended, "logout")
 
     async def end_all(
         self, user_id: UUID, actor: Actor, reason: str, *, but: UUID | None = None

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field
 
 from app.availability.rules import Reason
+from app.core.schemas import Day as Date
 from app.core.schemas import Input, Instant, Output, Zone
 
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 2), date(2199, 12, 30)
@@ -82,7 +83,7 @@ class AvailabilityOut(Output):
     days: list[Day]
 
 
-Moment = Annotated[date, AfterValidator(_supported), Field(examples=["2026-11-23"])] | Instant
+Moment = Annotated[Date, AfterValidator(_supported)] | Instant
 """A date (the whole day, in the answer's zone) or an instant."""
 
 

@@ -15,7 +15,7 @@ from app.core.errors import (
     ValidationFailed,
     VersionMismatch,
 )
-from app.core.pagination import Page, Paging
+from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
 from app.core.routing import ApiRoute
@@ -40,9 +40,7 @@ async def list_time_off(
     *,
     start: Annotated[Instant | None, Query(description="Only what ends after this.")] = None,
     end: Annotated[Instant | None, Query(description="Only what begins before this.")] = None,
-    sort: Annotated[
-        str, Query(description="`start` or `created_at`; `-` before it: descending.")
-    ] = "start",
+    sort: Annotated[str, sorted_by("start", "created_at")] = "start",
 ) -> Page[TimeOffOut]:
     return await service.list_time_off(
         provider_id, page, sort=sort, start=start, end=end, principal=principal

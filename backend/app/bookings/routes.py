@@ -31,7 +31,7 @@ from app.core.errors import (
     ValidationFailed,
 )
 from app.core.idempotency import seal_answer
-from app.core.pagination import Page, Paging, everything
+from app.core.pagination import Page, Paging, everything, sorted_by
 from app.core.preconditions import answer_in_full, etag
 from app.core.problems import problems
 from app.core.routing import ApiRoute
@@ -118,9 +118,7 @@ async def list_bookings(
         str | None,
         Query(max_length=200, description="Part of the reference, or of a name or address."),
     ] = None,
-    sort: Annotated[
-        str, Query(description="`start` or `created_at`; `-` before it: descending.")
-    ] = "-start",
+    sort: Annotated[str, sorted_by("start", "created_at")] = "-start",
 ) -> Page[BookingOut]:
     wanted = Filter(status, start_from, start_to, service_id, provider_id, customer_id, q)
     return await bookings.list_bookings(wanted, page, sort=sort, principal=principal)

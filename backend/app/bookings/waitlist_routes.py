@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response, status
+from fastapi import APIRouter, Depends, Request, Response, status
 
 from app.auth.dependencies import CurrentPrincipal, Idempotent, require
 from app.auth.permissions import Permission
@@ -21,7 +21,7 @@ from app.core.errors import (
     ValidationFailed,
     VersionMismatch,
 )
-from app.core.pagination import Page, Paging
+from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
 from app.core.routing import ApiRoute
@@ -63,9 +63,7 @@ async def list_waitlist(
     *,
     service_id: UUID | None = None,
     status: EntryStatus | None = None,
-    sort: Annotated[str, Query(description="`created_at`; `-` before it: descending.")] = (
-        "created_at"
-    ),
+    sort: Annotated[str, sorted_by("created_at")] = ("created_at"),
 ) -> Page[WaitlistOut]:
     return await waitlist.list_entries(
         page, sort=sort, principal=principal, service_id=service_id, status=status

@@ -18,7 +18,7 @@ from app.core.errors import (
     ValidationFailed,
     VersionMismatch,
 )
-from app.core.pagination import Page, Paging
+from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
 from app.core.routing import ApiRoute
@@ -44,9 +44,7 @@ async def list_resources(
     is_active: Annotated[
         bool, Query(description="False, the retired ones, needs `resources:write`.")
     ] = True,
-    sort: Annotated[
-        str, Query(description="`name` or `created_at`; `-` before it: descending.")
-    ] = "name",
+    sort: Annotated[str, sorted_by("name", "created_at")] = "name",
 ) -> Page[ResourceOut]:
     return await resources.list_resources(
         page,

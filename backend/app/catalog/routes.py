@@ -26,7 +26,7 @@ from app.core.errors import (
     ValidationFailed,
     VersionMismatch,
 )
-from app.core.pagination import Page, Paging
+from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
 from app.core.routing import ApiRoute
@@ -36,7 +36,7 @@ locations = APIRouter(prefix="/locations", tags=["locations"], route_class=ApiRo
 
 ServicesWriter = Annotated[Principal, Depends(require(Permission.SERVICES_WRITE))]
 LocationsWriter = Annotated[Principal, Depends(require(Permission.LOCATIONS_WRITE))]
-Sort = Annotated[str, Query(description="`name` or `created_at`; `-` before it: descending.")]
+Sort = Annotated[str, sorted_by("name", "created_at")]
 
 
 @services.get(

@@ -49,6 +49,7 @@ from app.database import Base, table
 
 LIFETIME = timedelta(hours=24)
 
+KEY_PATTERN = r'^("[\x21\x23-\x7e]{1,255}"|[\x21\x23-\x7e]{1,255})$'
 _KEY = re.compile(r'(?:"(?P<quoted>[\x21\x23-\x7e]{1,255})"|(?P<bare>[\x21\x23-\x7e]{1,255}))')
 _KEPT_HEADERS = ("content-type", "etag", "location")
 _SEALED = "x-sealed"
@@ -266,7 +267,7 @@ def _is_callers(user_id: UUID) -> ColumnElement[bool]:
 
 
 def _parse(header: str) -> str:
-    match = _KEY.fullmatch(header.strip())
+    match = _KEY.fullmatch(header.strip(" \t"))
     if match is None:
         raise ValidationFailed.at("#/Idempotency-Key", "1 to 255 visible characters")
     return match["quoted"] or match["bare"]

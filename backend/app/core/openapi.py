@@ -23,6 +23,13 @@ Appointment booking: honest free times, no double booking, ever.
 - **Idempotency-Key** on POST makes a repetition safe.
 """
 
+_FORM = "application/x-www-form-urlencoded"
+_NOISE = frozenset({"title", "uniqueItems"})
+_VALUES = frozenset({"const", "default", "enum", "example", "examples", "value"})
+"""What stands under these is data."""
+_BY_NAME = frozenset({"$defs", "properties"})
+"""What stands under these has names of its own, which may be any."""
+
 
 def describe(app: FastAPI, settings: Settings, *, needing_session: Callable[..., Any]) -> None:
     """Make `app.openapi()` complete.
@@ -63,8 +70,11 @@ def _document(
     _withdraw_api_keys(document, refusing)
     for operations in document["paths"].values():
         for operation in operations.values():
+            _say_what_texts_can(operation, schemas)
             _complete(operation)
     _share(document)
+    document["components"] = _plain(document["components"])
+    document["paths"] = _plain(document["paths"])
     return document
 
 
@@ -116,8 +126,51 @@ def _share(document: dict[str, Any]) -> None:
     document["components"] |= {"responses": problems, "parameters": parameters}
 
 
+def _plain(node: Any) -> Any:  # noqa: ANN401 - JSON
+    """A part of the document without what Pydantic adds and nobody needs.
+
+    A title that repeats a name says nothing. A set is sent as a list, and whoever names one of its
+    members twice is not refused.
+    """
+    if isinstance(node, list):
+        return [_plain(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    plain = {}
+    for name, value in node.items():
+        if name in _VALUES:
+            plain[name] = value
+        elif name in _BY_NAME and isinstance(value, dict):
+            plain[name] = {key: _plain(each) for key, each in value.items()}
+        elif name not in _NOISE:
+            plain[name] = _plain(value)
+    return plain
+
+
 def _text(part: Any) -> str:  # noqa: ANN401 - JSON
     return json.dumps(part, sort_keys=True)
+
+
+def _say_what_texts_can(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Parameters and forms are texts: null cannot be sent, and an empty field is none."""
+    for parameter in operation.get("parameters", ()):
+        schema = parameter["schema"] = _not_null(parameter["schema"])
+        if schema.get("description") == parameter.get("description"):
+            schema.pop("description", None)
+    form = operation.get("requestBody", {}).get("content", {}).get(_FORM)
+    if form is not None:
+        schema = schemas[form["schema"]["$ref"].rpartition("/")[2]]
+        fields = schema["properties"] = {
+            name: _not_null(field) for name, field in schema["properties"].items()
+        }
+        for name in schema["required"]:
+            fields[name]["minLength"] = 1
+
+
+def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    rest = {name: value for name, value in schema.items() if name != "anyOf"}
+    return rest | (options[0] if len(options) == 1 else {"anyOf": options}) if options else schema
 
 
 def _complete(operation: dict[str, Any]) -> None:

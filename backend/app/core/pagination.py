@@ -52,6 +52,12 @@ async def page_request(
 Paging = Annotated[PageRequest, Depends(page_request)]
 
 
+def sorted_by(*names: str) -> Any:  # noqa: ANN401 - what FastAPI's own `Query` is said to give
+    """The parameter `sort` of a list whose `Keyset` has these columns."""
+    orders = [order for name in names for order in (name, f"-{name}")]
+    return Query(description="`-`: descending.", json_schema_extra={"enum": orders})
+
+
 @dataclass(frozen=True, slots=True)
 class Keyset:
     """How one resource may be sorted: names that clients use, and the columns behind them."""

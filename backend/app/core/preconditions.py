@@ -8,6 +8,9 @@ from fastapi import Depends, Header, Request, Response
 from app.core.errors import ValidationFailed, VersionMismatch
 
 _TAG = re.compile(r'(?P<weak>W/)?"(?P<opaque>[\x21\x23-\x7e\x80-\xff]*)"')
+_ANY_TAG = r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+# Empty elements are to be accepted (RFC 9110, 5.6.1.2).
+_TAGS = rf"[\t ,]*{_ANY_TAG}([\t ]*,[\t ,]*{_ANY_TAG})*[\t ,]*"
 
 
 def etag(version: int) -> str:
@@ -32,16 +35,20 @@ class IfMatch:
 async def if_match(
     value: Annotated[
         str | None,
-        Header(alias="If-Match", description='The version you have seen, such as `"3"`.'),
+        Header(
+            alias="If-Match",
+            description="The version you have seen.",
+            examples=['"3"'],
+        ),
     ] = None,
 ) -> IfMatch:
     if value is None:
         return IfMatch(None)
-    if value.strip() == "*":
+    if value.strip(" \t") == "*":
         return IfMatch("*")
-    tags = list(_TAG.finditer(value))
-    if not tags or _TAG.sub("", value).strip(" \t,"):
+    if re.fullmatch(_TAGS, value) is None:
         raise ValidationFailed.at("#/If-Match", "not a list of entity tags")
+    tags = _TAG.finditer(value)
     # A weak tag never matches here: the comparison is strong (RFC 9110, 13.1.1).
     return IfMatch(frozenset(tag["opaque"] for tag in tags if not tag["weak"]))
 

@@ -1,5 +1,6 @@
 """Types shared by the schemas of all rooms."""
 
+import re
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Annotated, Any
@@ -17,6 +18,8 @@ from pydantic import (
 )
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 2199
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_INSTANT = re.compile(_DATE.pattern + r"[Tt ][0-9]{2}:[0-9]{2}.*")
 
 
 class Input(BaseModel):
@@ -49,9 +52,17 @@ def _printable_lines(text: str) -> str:
 
 
 def _instant_text(value: object) -> object:
-    if not isinstance(value, str | datetime):
-        raise ValueError("an instant is text in RFC 3339, with an offset")  # noqa: TRY004
-    return value
+    """Refuse what Pydantic takes for an instant besides: numbers, as seconds since 1970."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _INSTANT.fullmatch(value)):
+        return value
+    raise ValueError("an instant is text in RFC 3339, with an offset")
+
+
+def _date_text(value: object) -> object:
+    """Refuse what Pydantic takes for a date besides: numbers, and instants at midnight."""
+    if isinstance(value, date) or (isinstance(value, str) and _DATE.fullmatch(value)):
+        return value
+    raise ValueError("a date is text: YYYY-MM-DD")
 
 
 def _in_years_postgres_and_zones_know(instant: datetime) -> datetime:
@@ -85,8 +96,14 @@ Line = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(_printable),
+    Field(json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f]*$"}),
 ]
-Paragraphs = Annotated[str, StringConstraints(max_length=5000), AfterValidator(_printable_lines)]
+Paragraphs = Annotated[
+    str,
+    StringConstraints(max_length=5000),
+    AfterValidator(_printable_lines),
+    Field(json_schema_extra={"pattern": r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"}),
+]
 Zone = Annotated[
     str,
     AfterValidator(_zone),
@@ -98,7 +115,12 @@ Instant = Annotated[
     AfterValidator(_in_years_postgres_and_zones_know),
     Field(description="RFC 3339 with an offset.", examples=["2026-11-23T09:00:00+01:00"]),
 ]
-Day = Annotated[date, AfterValidator(_in_supported_years), Field(examples=["2026-11-23"])]
+Day = Annotated[
+    date,
+    BeforeValidator(_date_text),
+    AfterValidator(_in_supported_years),
+    Field(examples=["2026-11-23"]),
+]
 Version = Annotated[int, Field(description="Rises with each change; also the ETag.", examples=[1])]
 
 
@@ -107,5 +129,8 @@ UNCHANGED: Any = Field(default_factory=lambda: None)
 
 
 def patched(model: BaseModel) -> dict[str, Any]:
-    """The fields a PATCH names."""
-    return model.model_dump(exclude_unset=True)
+    """The fields a PATCH names. A list is replaced: what stands in it comes with its defaults."""
+    named, whole = model.model_dump(exclude_unset=True), model.model_dump()
+    return {
+        name: whole[name] if isinstance(value, list) else value for name, value in named.items()
+    }

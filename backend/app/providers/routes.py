@@ -17,7 +17,7 @@ from app.core.errors import (
     ValidationFailed,
     VersionMismatch,
 )
-from app.core.pagination import Page, Paging
+from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
 from app.core.routing import ApiRoute
@@ -50,9 +50,7 @@ async def list_providers(
     *,
     service_id: Annotated[UUID | None, Query(description="Only those who give it.")] = None,
     is_active: Annotated[bool, Query(description="False needs `providers:write`.")] = True,
-    sort: Annotated[
-        str, Query(description="`name` or `created_at`; `-` before it: descending.")
-    ] = "name",
+    sort: Annotated[str, sorted_by("name", "created_at")] = "name",
 ) -> Page[ProviderOut]:
     return await service.list_providers(
         page, sort=sort, is_active=is_active, service_id=service_id, principal=principal

@@ -13,7 +13,7 @@ from app.core.errors import (
     ValidationFailed,
     VersionMismatch,
 )
-from app.core.pagination import Page, Paging
+from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
 from app.core.routing import ApiRoute
@@ -42,7 +42,7 @@ async def list_overrides(
     *,
     start: Annotated[Day | None, Query(description="The first day.")] = None,
     end: Annotated[Day | None, Query(description="The last day.")] = None,
-    sort: Annotated[str, Query(description="`date`; `-` before it: descending.")] = "date",
+    sort: Annotated[str, sorted_by("date")] = "date",
 ) -> Page[OverrideOut]:
     return await schedules.list_overrides(
         provider_id, page, sort=sort, start=start, end=end, principal=principal

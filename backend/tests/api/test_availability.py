@@ -110,6 +110,8 @@ async def test_a_date_is_a_whole_day_and_an_instant_is_itself(
     assert await between("2026-03-03T09:00:00.5Z", "2026-03-03T11:00:00.5Z") == ["11:00", "12:00"]
     assert await between("2026-03-03T15:00:00+01:00", "2026-03-03") == ["15:00", "16:00"]
     assert await between("2026-03-03", "2026-03-03T10:30:00+01:00") == ["09:00", "10:00"]
+    # Midnight is an instant too, and as an end no part of the range.
+    assert await between("2026-03-02T16:00:00+01:00", "2026-03-03T00:00:00+01:00") == ["16:00"]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +122,7 @@ async def test_a_date_is_a_whole_day_and_an_instant_is_itself(
         {"start": "2026-03-03", "end": "2026-05-04"},
         {"start": "2026-03-03T10:00:00", "end": "2026-03-04"},
         {"start": "tomorrow", "end": "2026-03-04"},
+        {"start": "1772496000", "end": "2026-03-04"},  # seconds since 1970
         {"start": "2026-02-30", "end": "2026-03-04"},
         {"start": "2026-03-03"},
         {"start": "1969-12-31", "end": "1970-01-02"},

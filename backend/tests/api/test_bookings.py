@@ -207,6 +207,7 @@ async def test_who_does_not_give_the_service_cannot_be_booked_for_it(
         {"start": "2026-03-03T09:00:00"},
         {"start": "2026-03-03"},
         {"start": 1772524800},
+        {"start": "1772524800"},
         {"start": "3000-01-01T00:00:00Z"},
         {"start": None},
         {"duration_minutes": 0},

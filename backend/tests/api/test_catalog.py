@@ -223,6 +223,19 @@ async def test_an_offer_that_makes_no_sense_is_refused(
     assert ok(await admin.get(f"/services/{service['id']}")) == service
 
 
+async def test_what_stands_in_a_list_is_whole_after_a_change(admin: Caller) -> None:
+    service = ok(await admin.post("/services", SERVICE))
+    change = {
+        "resource_requirements": [{"resource_kind": "room"}],
+        "questions": [{"key": "why", "label": "Why?", "type": "text"}],
+    }
+    changed = ok(await admin.patch(f"/services/{service['id']}", change))
+    assert changed["resource_requirements"] == [{"resource_kind": "room", "quantity": 1}]
+    assert changed["questions"] == [change["questions"][0] | {"required": False, "options": []}]
+    asked = f"/availability/explain?service_id={service['id']}&start=2026-03-03T10:00:00Z"
+    ok(await admin.get(asked))
+
+
 async def test_a_limit_that_is_not_named_stays(admin: Caller) -> None:
     body = SERVICE | {"limits": {"per_day": 4, "per_week": 12}}
     service = ok(await admin.post("/services", body))

@@ -230,6 +230,27 @@ def test_no_reference_leads_nowhere() -> None:
             node = node[part]
 
 
+def test_no_parameter_can_be_null() -> None:
+    parameters = [p for o in OPERATIONS for p in o.content.get("parameters", [])]
+    assert len(parameters) > 100
+    assert [p["name"] for p in parameters if {"type": "null"} in p["schema"].get("anyOf", [])] == []
+
+
+@each(o for o in API if o.name.endswith("_list"))
+def test_a_list_says_by_what_it_can_be_sorted(operation: Operation) -> None:
+    parameters = {p["name"]: p["schema"] for p in operation.content.get("parameters", [])}
+    if "sort" in parameters:
+        orders = parameters["sort"]["enum"]
+        assert parameters["sort"]["default"] in orders
+        assert {f"-{order}" for order in orders if order[0] != "-"} <= set(orders)
+
+
+def test_it_repeats_no_names_as_titles() -> None:
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        assert "title" not in schema, name
+    assert "title" in DOCUMENT["components"]["schemas"]["Problem"]["properties"]
+
+
 def test_every_error_has_an_example_under_its_code() -> None:
     examples = DOCUMENT["components"]["examples"]
     for code, example in examples.items():

@@ -105,6 +105,8 @@ async def test_intervals_that_touch_or_overlap_merge(
         (TUESDAY, CLOSED | {"reason": "x"}, "#/reason"),
         ("2026-02-30", CLOSED, "#/date"),
         ("tuesday", CLOSED, "#/date"),
+        ("1772496000", CLOSED, "#/date"),
+        ("2026-03-03T00:00:00Z", CLOSED, "#/date"),
         ("2200-01-01", CLOSED, "#/date"),
     ],
 )

@@ -165,6 +165,13 @@ async def test_logging_out_ends_this_session_only(
     ok(await there.get("/auth/me"))
 
 
+async def test_logging_out_twice_is_logging_out(business: Business) -> None:
+    here = await business.customer()
+    # Where the answer to the first one is lost, or within the second for which a token is known.
+    assert (await here.post("/auth/logout")).status_code == 204
+    assert (await here.post("/auth/logout")).status_code == 204
+
+
 async def test_logging_out_everywhere_ends_all(
     app: FastAPI, business: Business, client: httpx.AsyncClient
 ) -> None:
