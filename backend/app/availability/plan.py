@@ -90,7 +90,10 @@ NOTHING: Final = Taken()
 
 @dataclass(frozen=True, slots=True)
 class PlannedProvider:
-    """A provider of the service, with hours and, where they were asked for, taken times."""
+    """A provider of the service, with hours and, where they were asked for, taken times.
+
+    `records` is what a room above wanted to know of them besides.
+    """
 
     id: UUID
     user_id: UUID | None
@@ -101,6 +104,7 @@ class PlannedProvider:
     hours: WorkingHours
     versions: tuple[int, int, int]
     taken: Taken = NOTHING
+    records: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ trip. Instants travel as whole minutes since the epoch. A hold that has ended co
 Statements are built once, when the module is imported: to build one takes longer than to run it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import IntEnum
@@ -133,8 +133,8 @@ _ENDED_HOLDS = """ended AS (
 )"""
 
 
-def _planning(*, around: bool, clearing: bool = False) -> TextClause:
-    """The statement that reads a service with those who give it; see `plan`."""
+def _planning(*, around: bool, clearing: bool = False, records: str = "NULL::jsonb") -> TextClause:
+    """The statement that reads a service with those who give it; see `plan` and `Look`."""
     taken = _taken_around("p.id", TAKEN_OF_PROVIDERS, _IS_SESSION) if around else "NULL::jsonb"
     resource_taken = _taken_around("r.id", "allocations", "false") if around else "NULL::jsonb"
     sql = f"""{"WITH " + _ENDED_HOLDS if clearing else ""}
@@ -163,7 +163,8 @@ def _planning(*, around: bool, clearing: bool = False) -> TextClause:
                 WHERE o.provider_id = p.id AND o.day BETWEEN :first_day AND :last_day
             ) AS overrides,
             {taken} AS taken,
-            {_GIVEN_AROUND if around else "NULL::int[]"} AS given
+            {_GIVEN_AROUND if around else "NULL::int[]"} AS given,
+            {records} AS records
         FROM services s
         LEFT JOIN locations l ON l.id = :location_id
         LEFT JOIN (
@@ -203,9 +204,32 @@ def typed(sql: str) -> TextClause:
     return text(sql).bindparams(*named)
 
 
+class Look:
+    """A look at a plan under the locks of its subjects, which removes their ended holds.
+
+    A room above may want to know more of each provider: `records` is the SQL of a JSON value, and
+    becomes `PlannedProvider.records`. It may name the service `s`, the provider `p`, what makes
+    them one's giver of the other `sp`, the schedule `h`, the parameters of `plan`, and others of
+    these types.
+    """
+
+    def __init__(self, records: str = "NULL::jsonb", **types: TypeEngine[Any]) -> None:
+        sql = _planning(around=True, clearing=True, records=records)
+        more = [bindparam(name, type_=type_) for name, type_ in types.items()]
+        self.statement = Prepared(sql.bindparams(*more))
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What somebody wants to know besides, and the values of the parameters that it names."""
+
+    look: Look
+    parameters: Mapping[str, Any]
+
+
 _PLAN = Prepared(_planning(around=False))
 _PLAN_AROUND = Prepared(_planning(around=True))
-_PLAN_AROUND_CLEARED = Prepared(_planning(around=True, clearing=True))
+_LOOK = Inquiry(Look(), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +237,13 @@ class Around:
     """An appointment: what overlaps it, with the service's buffers, is read as well.
 
     `duration` is in minutes; None is the service's first. `clear`: subjects whose ended holds are
-    removed on the way, by who has their locks.
+    removed on the way, by who has their locks, and who may have an `inquiry`.
     """
 
     begins: datetime
     duration: int | None
     clear: Sequence[UUID] = ()
+    inquiry: Inquiry | None = None
 
 
 async def plan(
@@ -246,7 +271,7 @@ async def plan(
         "last_day": days[1],
     }
     if around is not None:
-        statement = _PLAN_AROUND_CLEARED if around.clear else _PLAN_AROUND
+        statement = _PLAN_AROUND
         parameters |= {
             "begins": around.begins,
             "duration": around.duration,
@@ -254,7 +279,9 @@ async def plan(
             "without": without,
         }
         if around.clear:
-            parameters["subject_ids"] = list(around.clear)
+            inquiry = around.inquiry or _LOOK
+            statement = inquiry.look.statement
+            parameters |= {"subject_ids": list(around.clear), **inquiry.parameters}
     rows = await statement.all(where, parameters)
     return _plan(rows, days) if rows else None
 
@@ -324,6 +351,7 @@ def _provider(row: AnyRow, days: tuple[date, date]) -> PlannedProvider:
         hours=working_hours(row, days),
         versions=(row.provider_version, row.schedule_version, row.calendar_version),
         taken=_taken(row.taken, row.given or ()) if row.taken else _given(row.given),
+        records=row.records,
     )
 
 

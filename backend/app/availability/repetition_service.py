@@ -13,7 +13,15 @@ from app.availability.errors import SlotUnavailable
 from app.availability.plan import Plan, PlannedProvider
 from app.availability.rules import Reason
 from app.availability.schemas import minute
-from app.availability.service import WEEK_AROUND, Opening, Refusal, Wish, plan_around, refusal
+from app.availability.service import (
+    WEEK_AROUND,
+    Ask,
+    Opening,
+    Refusal,
+    Wish,
+    plan_around,
+    refusal,
+)
 from app.core.clock import Clock
 
 
@@ -42,6 +50,7 @@ class RepetitionService:
         starts_in: Callable[[str], Sequence[datetime]],
         *,
         locking: Collection[UUID] = (),
+        ask: Ask | None = None,
     ) -> list[Repetition]:
         """What each could give of a wish that repeats, the preferred ones first.
 
@@ -50,7 +59,8 @@ class RepetitionService:
         comes after it.
 
         Four round trips, however many starts: the service, the locks of its subjects and of
-        whatever else is `locking`, the service again, and all that is taken meanwhile.
+        whatever else is `locking`, the service again with what `ask` wants to know, and all that
+        is taken meanwhile.
 
         Raises:
             NotFound: no such service, or location.
@@ -67,7 +77,8 @@ class RepetitionService:
         last = max((s[-1] for s in starts.values() if s), default=wish.start)
         subjects = plan.subject_ids
         await repository.lock_subjects(self._session, [*subjects, *locking])
-        plan, _ = await plan_around(self._session, wish, now, subjects, last)
+        inquiry = ask(plan, wish.start) if ask is not None else None
+        plan, _ = await plan_around(self._session, wish, now, subjects, last, inquiry)
         margin = timedelta(minutes=WEEK_AROUND if plan.limits.bind_provider else 0)
         during = Range(
             wish.start - timedelta(minutes=plan.buffer_before) - margin,

@@ -1,6 +1,6 @@
 """Who gives a time, and how it is taken and given back."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
@@ -86,6 +86,11 @@ class Opening:
         )
 
 
+Inquiry = plan_repository.Inquiry
+Look = plan_repository.Look
+Ask: TypeAlias = Callable[[Plan, datetime], Inquiry | None]
+"""What a room above wants to know of those who give a service, when a start is looked at again."""
+
 Refusal: TypeAlias = SlotTaken | SlotHeld | NoSeatsLeft | SlotUnavailable
 """Why a time cannot be had."""
 
@@ -114,15 +119,16 @@ class AvailabilityService:
         *,
         customer_id: UUID | None = None,
         locking: Collection[UUID] = (),
-        lock: bool = False,
+        ask: Ask | None = None,
     ) -> Opening:
         """Who could give the service at this start.
 
         One round trip where one insert will decide; where more must be decided together, three:
         the subjects' locks are taken, and it is looked at again. With them comes the lock of the
         customer it is for, where the service limits customers: theirs are counted one after the
-        other. `lock` asks for all that in any case, `locking` names more ids to lock (the calendars
-        that a booking leaves).
+        other. `locking` asks for all that in any case, and names more ids to lock (the calendars
+        that a booking leaves); so does what `ask` wants to know, if it is to choose between
+        several. It is read by the second look, so that it takes no round trip of its own.
 
         Raises:
             NotFound: no such service, or location.
@@ -130,17 +136,23 @@ class AvailabilityService:
             SlotUnavailable: it cannot be booked, with the reason.
         """
         opening = await self._look(wish)
-        if lock or locking or opening.is_contested:
+        inquiry = ask(opening.plan, opening.start) if ask is not None else None
+        must_choose = inquiry is not None and len(opening.candidates) > 1
+        if locking or must_choose or opening.is_contested:
             subjects = opening.plan.subject_ids
             ids = [*subjects, *locking]
             if customer_id is not None and opening.plan.limits.bind_customer:
                 ids.append(customer_id)
             await repository.lock_subjects(self._session, ids)
-            opening = await self._look(wish, clear=subjects)
+            opening = await self._look(wish, clear=subjects, inquiry=inquiry)
         return opening
 
-    async def _look(self, wish: Wish, clear: Sequence[UUID] = ()) -> Opening:
-        plan, duration = await plan_around(self._session, wish, self._clock(), clear)
+    async def _look(
+        self, wish: Wish, clear: Sequence[UUID] = (), inquiry: Inquiry | None = None
+    ) -> Opening:
+        plan, duration = await plan_around(
+            self._session, wish, self._clock(), clear, inquiry=inquiry
+        )
         if duration not in plan.durations or not plan.groups(wish.provider_id):
             raise SlotUnavailable(Reason.NOT_OFFERED)
         if wish.start.timestamp() % 60:
@@ -305,11 +317,13 @@ async def plan_around(
     now: datetime,
     clear: Sequence[UUID] = (),
     last: datetime | None = None,
+    inquiry: Inquiry | None = None,
 ) -> tuple[Plan, int]:
     """The plan for a wish, with what is taken around it, and the duration in minutes.
 
-    One round trip. `clear`: subjects whose ended holds are removed, by who has their locks. With
-    `last`, it is good for decisions about all starts up to that one. Raises NotFound.
+    One round trip. `clear`: subjects whose ended holds are removed, by who has their locks, and
+    may have an `inquiry`. With `last`, it is good for decisions about all starts up to that one.
+    Raises NotFound.
     """
     plan = await plan_repository.plan(
         where,
@@ -318,7 +332,7 @@ async def plan_around(
         days=dates_around(wish.start, last or wish.start),
         provider_ids=[wish.provider_id] if wish.provider_id else [],
         location_id=wish.location_id,
-        around=Around(wish.start, wish.duration_minutes, clear),
+        around=Around(wish.start, wish.duration_minutes, clear, inquiry),
         without=wish.without,
     )
     plan = found(plan, wish.location_id)

@@ -5,13 +5,14 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, Integer, Select, Update, Uuid, bindparam, func, insert, select, update
+from sqlalchemy import CTE, Select, Update, Uuid, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.availability.service import Taking, takings
 from app.bookings.models import Booking
 from app.bookings.repository import (
     CustomersLimits,
+    all_taken,
     prefixed,
     row_if_taken,
     view_of,
@@ -87,9 +88,7 @@ def _change() -> Select[Any]:
 
 
 def _move(taken: CTE, parts: Sequence[CTE]) -> Select[Any]:
-    count = select(func.count()).select_from(taken).scalar_subquery()
-    wanted = bindparam("taken_subjects", type_=Integer())
-    moved = _changing().where(count >= wanted).cte("moved")
+    moved = _changing().where(all_taken(taken)).cte("moved")
     logged = row_if_taken(taken, table(Event), "event_", EVENT_COLUMNS).cte("logged")
     raised = raising_calendar_version(select(taken.c.subject_id)).cte("raised")
     return view_of(moved).add_cte(*parts, logged, raised)

@@ -20,7 +20,7 @@ from app.availability.rules import Reason
 from app.availability.service import AvailabilityService, Opening, Wish, taking
 from app.bookings import action_repository as actions
 from app.bookings import repository
-from app.bookings.assignment_service import AssignmentService
+from app.bookings.assignment_service import choices, records_for
 from app.bookings.manage_tokens import ManageTokens
 from app.bookings.rules import (
     OCCUPYING,
@@ -36,7 +36,7 @@ from app.bookings.rules import (
     why_not,
 )
 from app.bookings.schemas import BookingOut, Reschedule
-from app.bookings.service import customers_limits, expire_in_time, mail_link, new_booking
+from app.bookings.service import customers_limits, expire_in_time, mail_new_link, new_booking
 from app.bookings.views import booking_out, called_off, difference
 from app.bookings.waitlist_repository import announce
 from app.core.clock import Clock
@@ -100,7 +100,6 @@ class ActionService:
     ) -> None:
         self._session = session
         self._availability = availability
-        self._assignment = AssignmentService(session, availability)
         self._clock = clock
         self._tokens = tokens
 
@@ -251,7 +250,7 @@ class ActionService:
         leaving = [*row.provider_ids, *row.resource_ids]
         try:
             opening = await self._availability.opening(
-                wish, customer_id=row.customer_id, locking=leaving
+                wish, customer_id=row.customer_id, locking=leaving, ask=records_for
             )
         except NotFound:
             # The booking is there; what is not offered any more is its service, or its place.
@@ -261,7 +260,7 @@ class ActionService:
         await announce(self._session, [*row.provider_ids, *row.resource_ids])
         if case.action is Action.RESCHEDULE:
             await expire_in_time(self._session, moved, case.now)
-            await mail_link(self._session, moved, has_moved=True)
+            await mail_new_link(self._session, moved)
         return booking_out(moved, case.caller, case.now)
 
     async def _taken(self, case: _Case, opening: Opening, *, requested: bool) -> AnyRow:
@@ -273,7 +272,7 @@ class ActionService:
         moved = await self._take(case, opening, kept, case.row.assigned) if kept else None
         if moved is not None:
             return moved
-        for choice in await self._assignment.choices(opening, requested=requested):
+        for choice in choices(opening, requested=requested):
             if choice.candidate is not kept:
                 moved = await self._take(case, opening, choice.candidate, choice.reason)
                 if moved is not None:

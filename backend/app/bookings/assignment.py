@@ -54,6 +54,14 @@ class Turns:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """The minutes somebody has been given in a week, and when last they were given any."""
+
+    minutes: int
+    last: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ranked:
     """A contender in their place, with what was decisive, for whoever asks why."""
 
@@ -86,16 +94,12 @@ def by_turns(
     )
 
 
-def by_load(
-    contenders: Sequence[Contender],
-    minutes: Mapping[UUID, int],
-    last: Mapping[UUID, datetime | None],
-) -> list[Ranked]:
+def by_load(contenders: Sequence[Contender], loads: Mapping[UUID, Load]) -> list[Ranked]:
     """Whoever has the fewest booked minutes in the week; of several, who has waited longest."""
     return _ranked(
         contenders,
-        lambda c: (minutes[c.provider_id], *_waiting(last[c.provider_id])),
-        lambda c: {"booked_minutes": minutes[c.provider_id]},
+        lambda c: (loads[c.provider_id].minutes, *_waiting(loads[c.provider_id].last)),
+        lambda c: {"booked_minutes": loads[c.provider_id].minutes},
     )
 
 

@@ -1,96 +1,103 @@
-"""The SQL of assignment: what those who give a service have been given, in one round trip each.
+"""The SQL of assignment: what those who give a service have been given.
 
-Bookings of one provider at one time are one group session and count once.
+It is read with the plan, by the look under locks. Bookings of one provider at one time are one
+group session and count once.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from uuid import UUID
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import ARRAY, TIMESTAMP, Interval, Uuid, bindparam, text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import ARRAY, TIMESTAMP, Interval, Text
 
-from app.bookings.assignment import TURNS_REMEMBERED, Turns
+from app.availability.service import Inquiry, Look
+from app.bookings.assignment import LEAST_BUSY, ROUND_ROBIN, TURNS_REMEMBERED, Load, Turns
 from app.bookings.rules import RELEASED
 
 _RELEASED = ", ".join(f"'{status}'" for status in sorted(RELEASED))
+_COUNTS = f"b.status NOT IN ({_RELEASED})"
 
 # When a booking was made, and when somebody joined, are both the database's own time.
-_TURNS = text(
-    f"""WITH team AS (
-        SELECT provider_id, since, CASE WHEN since > now() - :remembered THEN since END AS joined
-        FROM service_providers WHERE service_id = :service_id AND provider_id = ANY (:provider_ids)
-    ), eras AS (
-        SELECT coalesce(array_agg(DISTINCT joined ORDER BY joined) FILTER (
-            WHERE joined IS NOT NULL), '{{}}') AS begins FROM team
-    )
-    SELECT team.provider_id, coalesce(array_position(eras.begins, team.joined), 0) AS joined,
-        width_bucket(turn.taken_at, eras.begins) AS era, count(turn.taken_at) AS booked,
-        max(turn.taken_at) AS last
-    FROM team CROSS JOIN eras LEFT JOIN LATERAL (
-        SELECT min(b.created_at) AS taken_at FROM bookings b
-        WHERE b.provider_id = team.provider_id AND b.service_id = :service_id
-            AND b.created_at > now() - :remembered AND b.status NOT IN ({_RELEASED})
-        GROUP BY b.starts_at
-    ) AS turn ON true
-    GROUP BY team.provider_id, joined, eras.begins, era"""  # noqa: S608 - made of constants
-).bindparams(
-    bindparam("service_id", type_=Uuid()),
-    bindparam("provider_ids", type_=ARRAY(Uuid())),
-    bindparam("remembered", TURNS_REMEMBERED, type_=Interval()),
+_TURNS = Look(
+    f"""(
+        WITH eras AS (
+            SELECT coalesce(array_agg(DISTINCT o.since ORDER BY o.since), '{{}}') AS begins
+            FROM service_providers o WHERE o.service_id = s.id AND o.since > now() - :remembered
+        ), booked AS (
+            SELECT width_bucket(turn.taken_at, eras.begins) AS era, count(*) AS turns,
+                max(turn.taken_at) AS last
+            FROM eras, LATERAL (
+                SELECT min(b.created_at) AS taken_at FROM bookings b
+                WHERE b.provider_id = p.id AND b.service_id = s.id
+                    AND b.created_at > now() - :remembered AND {_COUNTS}
+                GROUP BY b.starts_at
+            ) AS turn
+            GROUP BY era
+        )
+        SELECT jsonb_build_object(
+            'strategy', '{ROUND_ROBIN}',
+            'joined', coalesce((SELECT array_position(begins, sp.since) FROM eras), 0),
+            'booked', coalesce(jsonb_object_agg(era, turns), '{{}}'),
+            'last', extract(epoch FROM max(last))
+        ) FROM booked
+    )""",  # noqa: S608 - made of constants
+    remembered=Interval(),
 )
 
-_LOADS = text(
-    f"""SELECT week.provider_id, coalesce(sum(given.minutes), 0) AS minutes,
-        max(given.made_at) AS last
-    FROM unnest(:provider_ids, :begins, :ends) AS week (provider_id, begins, ends)
-    LEFT JOIN LATERAL (
-        SELECT max(b.duration_minutes) AS minutes, max(b.created_at) AS made_at FROM bookings b
-        WHERE b.provider_id = week.provider_id AND b.status NOT IN ({_RELEASED})
-            AND b.starts_at >= week.begins AND b.starts_at < week.ends
-        GROUP BY b.starts_at
-        UNION ALL
-        SELECT max(b.duration_minutes), max(b.created_at)
-        FROM services s JOIN bookings b ON b.service_id = s.id
-        WHERE s.assignment = 'collective' AND b.status NOT IN ({_RELEASED})
-            AND b.starts_at >= week.begins AND b.starts_at < week.ends
-            AND week.provider_id = ANY (b.provider_ids[2:])
-        GROUP BY b.provider_id, b.starts_at
-    ) AS given ON true
-    GROUP BY week.provider_id"""  # noqa: S608 - made of constants
-).bindparams(
-    bindparam("provider_ids", type_=ARRAY(Uuid())),
-    bindparam("begins", type_=ARRAY(TIMESTAMP(timezone=True))),
-    bindparam("ends", type_=ARRAY(TIMESTAMP(timezone=True))),
+_LOADS = Look(
+    f"""(
+        SELECT jsonb_build_object(
+            'strategy', '{LEAST_BUSY}',
+            'minutes', coalesce(sum(given.minutes), 0),
+            'last', extract(epoch FROM max(given.made_at))
+        )
+        FROM unnest(:zones, :week_begins, :week_ends) AS week (zone, begins, ends)
+        CROSS JOIN LATERAL (
+            SELECT max(b.duration_minutes) AS minutes, max(b.created_at) AS made_at FROM bookings b
+            WHERE b.provider_id = p.id AND {_COUNTS}
+                AND b.starts_at >= week.begins AND b.starts_at < week.ends
+            GROUP BY b.starts_at
+            UNION ALL
+            SELECT max(b.duration_minutes), max(b.created_at)
+            FROM services o JOIN bookings b ON b.service_id = o.id
+            WHERE o.assignment = 'collective' AND {_COUNTS}
+                AND b.starts_at >= week.begins AND b.starts_at < week.ends
+                AND p.id = ANY (b.provider_ids[2:])
+            GROUP BY b.provider_id, b.starts_at
+        ) AS given
+        WHERE week.zone = h.time_zone
+    )""",  # noqa: S608 - made of constants
+    zones=ARRAY(Text()),
+    week_begins=ARRAY(TIMESTAMP(timezone=True)),
+    week_ends=ARRAY(TIMESTAMP(timezone=True)),
 )
 
 
-async def turns(
-    session: AsyncSession, service_id: UUID, provider_ids: Sequence[UUID]
-) -> dict[UUID, Turns]:
-    """The turns that each of these had of the service lately."""
-    rows = await session.execute(
-        _TURNS, {"service_id": service_id, "provider_ids": list(provider_ids)}
+def turns_lately() -> Inquiry:
+    """The turns that each had of the service; see `turns`."""
+    return Inquiry(_TURNS, {"remembered": TURNS_REMEMBERED})
+
+
+def loads_in(weeks: Mapping[str, tuple[datetime, datetime]]) -> Inquiry:
+    """What each has been given, of whatever service, in the week of their zone; see `load`."""
+    return Inquiry(
+        _LOADS,
+        {
+            "zones": list(weeks),
+            "week_begins": [begins for begins, _ in weeks.values()],
+            "week_ends": [ends for _, ends in weeks.values()],
+        },
     )
-    booked: dict[UUID, dict[int, int]] = {i: {} for i in provider_ids}
-    joined: dict[UUID, int] = {}
-    last: dict[UUID, datetime | None] = {}
-    for row in rows:
-        joined[row.provider_id] = row.joined
-        if row.booked:
-            booked[row.provider_id][row.era] = row.booked
-            last[row.provider_id] = max(row.last, last.get(row.provider_id) or row.last)
-    return {i: Turns(booked[i], joined.get(i, 0), last.get(i)) for i in provider_ids}
 
 
-async def loads(
-    session: AsyncSession, weeks: Mapping[UUID, tuple[datetime, datetime]]
-) -> tuple[dict[UUID, int], dict[UUID, datetime | None]]:
-    """The minutes booked of each provider's week, of whatever service, and when last they were."""
-    parameters = {
-        "provider_ids": list(weeks),
-        "begins": [begins for begins, _ in weeks.values()],
-        "ends": [ends for _, ends in weeks.values()],
-    }
-    rows = (await session.execute(_LOADS, parameters)).all()
-    return {r.provider_id: r.minutes for r in rows}, {r.provider_id: r.last for r in rows}
+def turns(records: Mapping[str, Any]) -> Turns:
+    booked = {int(era): turns for era, turns in records["booked"].items()}
+    return Turns(booked, records["joined"], _instant(records["last"]))
+
+
+def load(records: Mapping[str, Any]) -> Load:
+    return Load(records["minutes"], _instant(records["last"]))
+
+
+def _instant(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from app.availability.plan import Candidate, PlannedProvider
-from app.availability.service import AvailabilityService, Opening, local_week_around
+from app.availability.plan import Candidate, Plan, PlannedProvider
+from app.availability.service import Inquiry, Opening, local_week_around
 from app.bookings import assignment_repository as repository
 from app.bookings.assignment import (
     REQUESTED,
@@ -29,40 +28,46 @@ class Choice:
     reason: Mapping[str, Any]
 
 
-class AssignmentService:
-    def __init__(self, session: AsyncSession, availability: AvailabilityService) -> None:
-        self._session = session
-        self._availability = availability
+def records_for(plan: Plan, start: datetime) -> Inquiry | None:
+    """What must be known of those who give the service to say whose turn it is; None: nothing.
 
-    async def choices(self, opening: Opening, *, requested: bool) -> list[Choice]:
-        """The candidates of an opening, those to be asked first before the others.
+    It is read under the subjects' locks, so that many bookings at once are spread.
+    """
+    if plan.assignment not in STRATEGIES_WITH_RECORDS:
+        return None
+    if plan.assignment == ROUND_ROBIN:
+        return repository.turns_lately()
+    zones = {provider.hours.zone for provider in plan.providers}
+    return repository.loads_in({zone: local_week_around(zone, start) for zone in zones})
 
-        `requested`: the caller named the provider. What the service's plan orders takes no round
-        trip; where records decide between several, one reads them, after the subjects' locks are
-        taken (one more, if the opening has not), so that many bookings at once are spread.
-        """
-        plan, candidates = opening.plan, opening.candidates
-        strategy = REQUESTED if requested and not plan.is_collective else plan.assignment
-        if strategy not in STRATEGIES_WITH_RECORDS or len(candidates) == 1:
-            return _choices(strategy, candidates, [])
-        if not opening.is_locked:
-            await self._availability.lock(plan.subject_ids)
-        return _choices(strategy, candidates, await self._ranked(opening))
 
-    async def _ranked(self, opening: Opening) -> list[Ranked]:
-        plan = opening.plan
-        joining = {c.lead.id for c in opening.candidates if c.session is not None}
-        contenders = [_contender(c.lead, joins=c.lead.id in joining) for c in opening.candidates]
-        if plan.assignment == ROUND_ROBIN:
-            team = [_contender(provider) for provider in plan.providers]
-            ids = [member.provider_id for member in team]
-            records = await repository.turns(self._session, plan.service_id, ids)
-            return by_turns(contenders, team, records)
-        weeks = {
-            c.lead.id: local_week_around(c.lead.hours.zone, opening.start)
-            for c in opening.candidates
-        }
-        return by_load(contenders, *await repository.loads(self._session, weeks))
+def choices(opening: Opening, *, requested: bool) -> list[Choice]:
+    """The candidates of an opening, those to be asked first before the others.
+
+    `requested`: the caller named the provider. Where records decide between several, the opening
+    has been looked at with those of `records_for`; if the strategy has changed just then, the
+    plan's own order has to do.
+    """
+    plan, candidates = opening.plan, opening.candidates
+    strategy = REQUESTED if requested and not plan.is_collective else plan.assignment
+    is_ranked = len(candidates) > 1 and _strategy_of_records(plan) == strategy
+    return _choices(strategy, candidates, _ranked(opening) if is_ranked else [])
+
+
+def _strategy_of_records(plan: Plan) -> str | None:
+    records = plan.providers[0].records
+    return records["strategy"] if records is not None else None
+
+
+def _ranked(opening: Opening) -> list[Ranked]:
+    plan = opening.plan
+    joining = {c.lead.id for c in opening.candidates if c.session is not None}
+    contenders = [_contender(c.lead, joins=c.lead.id in joining) for c in opening.candidates]
+    if plan.assignment == ROUND_ROBIN:
+        team = [_contender(provider) for provider in plan.providers]
+        turns = {p.id: repository.turns(p.records) for p in plan.providers}
+        return by_turns(contenders, team, turns)
+    return by_load(contenders, {p.id: repository.load(p.records) for p in plan.providers})
 
 
 def _contender(provider: PlannedProvider, *, joins: bool = False) -> Contender:

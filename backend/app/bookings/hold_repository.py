@@ -23,9 +23,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.availability.service import Taking, takings
 from app.bookings.hold_models import Hold
-from app.bookings.repository import prefixed, row_if_taken
+from app.bookings.repository import all_taken, prefixed, row_if_taken
 from app.catalog.models import Service
 from app.core.events import EVENT_COLUMNS, Event
+from app.core.jobs import NewJob, enqueued, enqueuing
 from app.core.prepared import Prepared
 from app.database import AnyRow, table
 from app.providers.models import Provider
@@ -79,7 +80,8 @@ def _hold(taken: CTE, parts: list[CTE]) -> Select[Any]:
     held = row_if_taken(taken, holds, "hold_", NEW_HOLD).returning(*holds.c).cte("held")
     logged = row_if_taken(taken, table(Event), "event_", EVENT_COLUMNS).cte("logged")
     raised = raising_calendar_version(select(taken.c.subject_id)).cte("raised")
-    return select(held).add_cte(*parts, logged, raised)
+    ending = enqueuing(only_if=all_taken(taken))
+    return select(held).add_cte(*parts, logged, raised, *ending)
 
 
 # Built once: to build them takes longer than to run them.
@@ -99,9 +101,10 @@ async def hold(
     taking: Taking,
     hold: dict[str, Any],
     event: dict[str, Any],
+    job: NewJob,
     cap: Cap,
 ) -> AnyRow | None:
-    """Take the time, write the hold, its event and the calendars' next versions.
+    """Take the time, write the hold, its event, the job that ends it, the calendars' next versions.
 
     One statement, one round trip. None: somebody else was faster, or the caller has enough; of
     several subjects some may then have been taken.
@@ -112,6 +115,7 @@ async def hold(
         | prefixed("hold_", hold)
         | prefixed("event_", event)
         | prefixed("cap_", asdict(cap))
+        | enqueued([job])
     )
     row: AnyRow | None = await _HOLD[taking.how].first(session, parameters)
     return row

@@ -16,7 +16,7 @@ from app.availability.errors import SlotTaken
 from app.availability.plan import Candidate
 from app.availability.service import AvailabilityService, Opening, Wish, taking
 from app.bookings import hold_repository as repository
-from app.bookings.assignment_service import AssignmentService, Choice
+from app.bookings.assignment_service import Choice, choices, records_for
 from app.bookings.errors import HoldExpired, PolicyReason, PolicyViolation
 from app.bookings.hold_models import Hold
 from app.bookings.hold_repository import Cap
@@ -27,7 +27,7 @@ from app.core.clock import Clock
 from app.core.errors import NotFound, Unauthenticated
 from app.core.events import SYSTEM, Actor, event_values, record
 from app.core.ids import new_id
-from app.core.jobs import enqueue
+from app.core.jobs import NewJob
 from app.core.preconditions import IfMatch
 from app.database import AnyRow
 
@@ -89,17 +89,16 @@ class HoldService:
     ) -> None:
         self._session = session
         self._availability = availability
-        self._assignment = AssignmentService(session, availability)
         self._clock = clock
         self._most = most
 
     async def hold(self, wanted: HoldCreate, holder: Holder) -> HoldCreated:
         """Take a time as a booking would, until it ends by itself.
 
-        Four round trips: what the decision needs, a lock on the caller, one that takes the time
-        and writes the hold, its event and the calendars' versions, and the job that cleans up.
-        Each candidate lost to a race adds one; contested times and records of who gave how much
-        add some (see `AvailabilityService.opening` and `AssignmentService.choices`).
+        Three round trips: what the decision needs, a lock on the caller, and one that takes the
+        time and writes the hold, its event, the job that cleans up and the calendars' versions.
+        Each candidate lost to a race adds one; what must be decided under locks adds two (see
+        `AvailabilityService.opening`).
 
         Raises:
             NotFound: no such service, or location.
@@ -122,13 +121,12 @@ class HoldService:
 
     async def take(self, wish: Wish, holder: Holder, lifetime: timedelta) -> Held:
         """Hold a time for so long. As `hold`, which says what it costs and raises."""
-        opening = await self._availability.opening(wish)
+        opening = await self._availability.opening(wish, ask=records_for)
         if holder.user_id is None and not opening.plan.allow_guests:
             raise Unauthenticated
-        choices = await self._assignment.choices(opening, requested=wish.provider_id is not None)
         await repository.lock_caller(self._session, holder.key)
         secret = secrets.token_urlsafe(_SECRET_BYTES)
-        for choice in choices:
+        for choice in choices(opening, requested=wish.provider_id is not None):
             row = await self._take(opening, choice, holder, lifetime, secret)
             if row is not None:
                 lead = choice.candidate.lead
@@ -239,6 +237,7 @@ class HoldService:
             event=event_values(
                 "hold.created", subject_id=hold_id, actor=holder.actor, after=_logged(hold)
             ),
+            job=NewJob(END_HOLD, hold_id, lifetime),
             cap=cap,
         )
         if row is None:
@@ -246,8 +245,6 @@ class HoldService:
                 raise PolicyViolation(PolicyReason.TOO_MANY_HOLDS)
             if how.subjects > 1:
                 await self._availability.undo(how)
-            return None
-        await enqueue(self._session, END_HOLD, hold_id, after=lifetime)
         return row
 
     async def _end(self, hold: Hold, event_type: str, actor: Actor) -> None:

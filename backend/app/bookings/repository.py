@@ -41,6 +41,7 @@ from app.bookings.models import Booking
 from app.bookings.rules import OCCUPYING, RELEASED, Status
 from app.catalog.models import Location, Resource, Service
 from app.core.events import EVENT_COLUMNS, Event
+from app.core.jobs import NewJob, enqueued, enqueuing
 from app.core.pagination import Keyset
 from app.core.prepared import Prepared
 from app.database import AnyRow, table
@@ -126,9 +127,13 @@ def row_if_taken(taken: CTE, into: Table, prefix: str, columns: Collection[str])
     They may be more than asked for: who joins a session shares its rooms as well.
     """
     row = select(*(bindparam(f"{prefix}{name}", type_=into.c[name].type) for name in columns))
+    return insert(into).from_select(list(columns), row.where(all_taken(taken)))
+
+
+def all_taken(taken: CTE) -> ColumnElement[bool]:
+    """Whether all subjects could be taken: as many as the parameter says."""
     count = select(func.count()).select_from(taken).scalar_subquery()
-    wanted = bindparam("taken_subjects", type_=Integer())
-    return insert(into).from_select(list(columns), row.where(count >= wanted))
+    return count >= bindparam("taken_subjects", type_=Integer())
 
 
 def within_customers_limits() -> ColumnElement[bool]:
@@ -159,10 +164,12 @@ def within_customers_limits() -> ColumnElement[bool]:
     )
 
 
-def _book(how: How, taken: CTE, parts: Sequence[CTE]) -> Select[Any]:
+def _book(how: How, taken: CTE, parts: Sequence[CTE], *, with_jobs: bool) -> Select[Any]:
     bookings = table(Booking)
     if how in _FROM_HOLDS:
         parts = [*parts, *_using_hold(taken)]
+    if with_jobs:
+        parts = [*parts, *enqueuing(only_if=all_taken(taken))]
     booked = (
         row_if_taken(taken, bookings, "booking_", NEW_BOOKING).returning(*bookings.c).cte("booked")
     )
@@ -217,7 +224,9 @@ NEW_BOOKING = (
 )
 # Built once: to build them takes longer than to run them.
 _BOOK = {
-    how: Prepared(_book(how, *taking)) for how, taking in takings(within_customers_limits()).items()
+    (how, with_jobs): Prepared(_book(how, *taking, with_jobs=with_jobs))
+    for how, taking in takings(within_customers_limits()).items()
+    for with_jobs in (False, True)
 }
 
 
@@ -245,9 +254,10 @@ async def book(
     booking: dict[str, Any],
     event: dict[str, Any],
     limits: CustomersLimits,
+    jobs: Sequence[NewJob] = (),
     hold_event: dict[str, Any] | None = None,
 ) -> AnyRow | None:
-    """Take the time, write the booking, its event and the calendars' next versions.
+    """Take the time, write the booking, its event, jobs and the calendars' next versions.
 
     One statement, one round trip. None: somebody else was faster, or the customer has enough; of
     several subjects some may then have been taken. `hold_event` is for time that a hold has taken,
@@ -260,8 +270,9 @@ async def book(
         | prefixed("event_", event)
         | prefixed("limits_", asdict(limits))
         | prefixed("hold_event_", hold_event or {})
+        | (enqueued(jobs) if jobs else {})
     )
-    row: AnyRow | None = await _BOOK[taking.how].first(session, parameters)
+    row: AnyRow | None = await _BOOK[taking.how, bool(jobs)].first(session, parameters)
     return row
 
 

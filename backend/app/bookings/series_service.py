@@ -23,7 +23,7 @@ from app.availability.service import (
     taking,
 )
 from app.bookings import series_repository as repository
-from app.bookings.assignment_service import AssignmentService
+from app.bookings.assignment_service import choices, records_for
 from app.bookings.questions import checked_answers
 from app.bookings.recurrence import InvalidRule, Rule, occurrences, parse
 from app.bookings.rules import (
@@ -70,7 +70,6 @@ class SeriesService:
         self._session = session
         self._availability = availability
         self._repetitions = RepetitionService(session, clock)
-        self._assignment = AssignmentService(session, availability)
         self._clock = clock
 
     async def book(self, wanted: SeriesCreate, principal: Principal) -> SeriesCreated:
@@ -78,9 +77,8 @@ class SeriesService:
 
         Of those who can give the most of it, the service's assignment picks one. Seven round
         trips, however many bookings: the four of `RepetitionService`, the series,
-        its event, and one that takes all times and writes all bookings; up to two where records
-        decide who gives it, one where the customer's bookings are counted, and one for bookings
-        that wait for approval.
+        its event, and one that takes all times and writes all bookings; one where the customer's
+        bookings are counted, and one for bookings that wait for approval.
 
         Raises:
             NotFound: no such service, or location.
@@ -213,7 +211,9 @@ class SeriesService:
             wanted.duration_minutes,
             wanted.seats,
         )
-        found = await self._repetitions.repetitions(wish, starts_in, locking=[customer_id])
+        found = await self._repetitions.repetitions(
+            wish, starts_in, locking=[customer_id], ask=records_for
+        )
         if not found and wrong:
             raise ValidationFailed.at("#/rrule", str(wrong[0]))
         if not found:
@@ -231,8 +231,8 @@ class SeriesService:
             [opening.candidates[0] for opening in firsts],
             is_locked=True,
         )
-        choices = await self._assignment.choices(together, requested=wanted.provider_id is not None)
-        return best[choices[0].candidate.lead.id], choices[0].reason
+        first = choices(together, requested=wanted.provider_id is not None)[0]
+        return best[first.candidate.lead.id], first.reason
 
     async def _within_limits(
         self, chosen: Repetition, customer_id: UUID

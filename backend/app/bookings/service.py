@@ -1,6 +1,6 @@
 """Booking and seeing appointments; what is done with them later is in `action_service`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -26,7 +26,7 @@ from app.availability.service import (
     taking_held,
 )
 from app.bookings import repository
-from app.bookings.assignment_service import AssignmentService, Choice
+from app.bookings.assignment_service import Choice, choices, records_for
 from app.bookings.errors import HoldExpired
 from app.bookings.hold_models import Hold
 from app.bookings.hold_service import HoldService, Proof, used_event
@@ -49,7 +49,7 @@ from app.core.clock import Clock
 from app.core.errors import FieldError, Forbidden, NotFound, Unauthenticated, ValidationFailed
 from app.core.events import about, event_values
 from app.core.ids import new_id, new_reference
-from app.core.jobs import enqueue, enqueue_all
+from app.core.jobs import NewJob, enqueue, enqueue_all
 from app.core.pagination import Page, PageRequest
 from app.core.unit_of_work import constraint_name
 from app.database import AnyRow
@@ -71,7 +71,6 @@ class BookingService:
     ) -> None:
         self._session = session
         self._availability = availability
-        self._assignment = AssignmentService(session, availability)
         self._clock = clock
         self._settings = settings
         self._holds = HoldService(session, availability, clock, settings.HOLDS_PER_CALLER)
@@ -81,10 +80,9 @@ class BookingService:
         """Book a time with the wished provider, or with one whom the service's assignment picks.
 
         Two round trips: one for everything the decision needs, one that takes the time and writes
-        the booking, its event and the calendars' versions. Each candidate lost to a race adds one;
-        what one insert cannot decide adds two (see `AvailabilityService.opening`), and so does an
-        assignment that goes by records (`AssignmentService.choices`). A hold that is used adds one,
-        and a guest's mail another one.
+        the booking, its event, what is to follow and the calendars' versions. What must be decided
+        under locks takes four (see `AvailabilityService.opening`). A hold that is used adds one,
+        and another one where customers are limited. Each candidate lost to a race adds one.
 
         Raises:
             NotFound: no such service, location or hold.
@@ -111,15 +109,14 @@ class BookingService:
             **(_guest_columns(wanted.guest) if wanted.guest else {}),
         }
         if hold is not None:
-            choices = [Choice(opening.candidates[0], hold.assigned or {})]
+            choose = [Choice(opening.candidates[0], hold.assigned or {})]
         else:
-            named = wanted.provider_id is not None
-            choices = await self._assignment.choices(opening, requested=named)
-        for choice in choices:
+            choose = choices(opening, requested=wanted.provider_id is not None)
+        for choice in choose:
             booking["assigned"] = choice.reason or None
             row = await self._take(opening, choice.candidate, booking, principal, hold)
             if row is not None:
-                return await self._follow_up(row, principal)
+                return self._answer(row, principal)
         raise SlotTaken
 
     async def _opening(self, wanted: BookingCreate, customer_id: UUID | None) -> Opening:
@@ -131,7 +128,7 @@ class BookingService:
             wanted.duration_minutes,
             wanted.seats,
         )
-        return await self._availability.opening(wish, customer_id=customer_id)
+        return await self._availability.opening(wish, customer_id=customer_id, ask=records_for)
 
     async def _hold(self, wanted: BookingCreate, principal: Principal | None) -> Hold:
         """The caller's hold, if it is of what is wanted."""
@@ -159,10 +156,8 @@ class BookingService:
             await self._availability.lock([customer_id])
         return opening
 
-    async def _follow_up(self, row: AnyRow, principal: Principal | None) -> BookingCreated:
-        """What a new booking brings about, and the answer; a guest's has the token."""
-        await expire_in_time(self._session, row, self._clock())
-        await mail_link(self._session, row)
+    def _answer(self, row: AnyRow, principal: Principal | None) -> BookingCreated:
+        """A new booking as who made it sees it; a guest's answer has the token."""
         caller = Caller.of(principal) if principal else GUEST
         booking = booking_out(row, caller, self._clock())
         if row.manage_salt is None or principal is not None:
@@ -252,7 +247,8 @@ class BookingService:
         }
         if booking["guest_email"] is not None:
             booking |= self._tokens.new_columns(booking_id)
-        limits = customers_limits(opening, candidate, booking["customer_id"], self._clock())
+        now = self._clock()
+        limits = customers_limits(opening, candidate, booking["customer_id"], now)
         try:
             row = await repository.book(
                 self._session,
@@ -265,6 +261,7 @@ class BookingService:
                     after=described(booking),
                 ),
                 limits=limits,
+                jobs=_following(booking, now),
                 hold_event=used_event(hold, booking_id, actor) if hold else None,
             )
         except ForeignKeyViolationError as error:
@@ -309,6 +306,16 @@ class BookingService:
             await self._availability.undo(how)
 
 
+def _following(booking: Mapping[str, Any], now: datetime) -> list[NewJob]:
+    """What a new booking brings about."""
+    jobs = []
+    if booking["status"] == Status.PENDING:
+        jobs.append(NewJob(EXPIRE, booking["id"], booking["expires_at"] - now))
+    if booking["guest_email"] is not None:
+        jobs.append(NewJob(MAIL_LINK, booking["id"]))
+    return jobs
+
+
 async def expire_in_time(session: AsyncSession, booking: AnyRow, now: datetime) -> None:
     """Have a booking that waits for approval expire when its time is up; one round trip."""
     if booking.status == Status.PENDING:
@@ -332,10 +339,10 @@ def customer_of(wanted_id: UUID | None, principal: Principal) -> UUID:
     return wanted_id
 
 
-async def mail_link(session: AsyncSession, booking: AnyRow, *, has_moved: bool = False) -> None:
-    """Have a guest mailed the link to the booking; one round trip, and none for a customer's."""
+async def mail_new_link(session: AsyncSession, booking: AnyRow) -> None:
+    """Have a guest mailed the link to what has moved; one round trip, none for a customer's."""
     if booking.manage_salt is not None:
-        await enqueue(session, MAIL_NEW_LINK if has_moved else MAIL_LINK, booking.id)
+        await enqueue(session, MAIL_NEW_LINK, booking.id)
 
 
 def _source(customer_id: UUID | None, principal: Principal | None) -> str:

@@ -10,12 +10,12 @@ A handler that fails runs again after a growing pause; after the last attempt, o
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -38,10 +38,27 @@ from pgqueuer.core.executors import EntrypointExecutor
 from pgqueuer.domain.types import Channel, QueueExecutionMode
 from pgqueuer.models import Context, Schedule
 from pgqueuer.ports.driver import Driver
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    ColumnElement,
+    Interval,
+    LargeBinary,
+    Text,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    select,
+    sql,
+    true,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.core.context import bound_request_id, current_request_id
+from app.core.prepared import Prepared
 from app.database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -96,6 +113,15 @@ def pause_before(attempt: int) -> timedelta:
     return min(_FIRST_PAUSE * int(3 ** (attempt - 2)), _LONGEST_PAUSE)
 
 
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be done, about a row; `after` is how long to wait from now on."""
+
+    name: str
+    subject_id: UUID
+    after: timedelta = timedelta()
+
+
 async def enqueue(
     session: AsyncSession, name: str, subject_id: UUID, *, after: timedelta = timedelta()
 ) -> None:
@@ -108,34 +134,63 @@ async def enqueue(
 
 async def enqueue_all(session: AsyncSession, name: str, after: Mapping[UUID, timedelta]) -> None:
     """The same job for several, each after its own wait; one round trip."""
-    if not after:
-        return
-    # Enqueuing takes no more of a driver than `fetch`.
-    driver = cast("Driver", _TransactionDriver(await session.connection()))
-    request_id = current_request_id()
-    headers = {"request_id": request_id} if request_id else None
-    await _queries(driver).enqueue(
-        [name] * len(after),
-        [subject_id.bytes for subject_id in after],
-        [0] * len(after),
-        execute_after=[max(wait, timedelta()) for wait in after.values()],
-        headers=[headers] * len(after),
-    )
+    if after:
+        jobs = [NewJob(name, subject_id, wait) for subject_id, wait in after.items()]
+        await _ENQUEUE.all(session, enqueued(jobs))
 
 
-class _TransactionDriver:
-    """What pgqueuer needs to enqueue on the session's connection, and thus in its transaction.
+def enqueuing(*, only_if: ColumnElement[bool] | None = None) -> list[CTE]:
+    """CTEs that enqueue the jobs of `enqueued`, for a statement that does what they follow from.
 
-    Given asyncpg's own connection, it would not know that SQLAlchemy begins a transaction only
-    with the first statement, and the job could outlive a rollback.
+    They do what pgqueuer's own statement does. Even without any job they notify all runners, for
+    which Postgres commits one after the other: leave them out where there is none.
     """
+    given = (
+        func.unnest(
+            bindparam("jobs_names", type_=ARRAY(Text())),
+            bindparam("jobs_subjects", type_=ARRAY(LargeBinary())),
+            bindparam("jobs_waits", type_=ARRAY(Interval())),
+        )
+        .table_valued("name", "subject", "wait")
+        .render_derived(name="given")
+    )
+    queue = sql.table("pgqueuer", *map(sql.column, _QUEUED))
+    queued: ColumnElement[str] = literal_column("'queued'::pgqueuer_status")
+    job = select(
+        literal_column("0"),
+        given.c.name,
+        given.c.subject,
+        func.now() + sql.cast(given.c.wait, Interval()),
+        bindparam("jobs_headers", type_=JSONB(none_as_null=True)),
+        queued,
+    ).where(true() if only_if is None else only_if)
+    added = (
+        insert(queue)
+        .from_select(list(_QUEUED), job)
+        .returning(sql.column("id"), queue.c.entrypoint, queue.c.priority)
+        .cte("jobs_queued")
+    )
+    logged = insert(sql.table("pgqueuer_log", *map(sql.column, _LOGGED))).from_select(
+        list(_LOGGED), select(added.c.id, added.c.entrypoint, added.c.priority, queued)
+    )
+    return [added, logged.cte("jobs_logged")]
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
-    async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
-        result = await self._connection.exec_driver_sql(query, args)
-        return [dict(row) for row in result.mappings()]
+def enqueued(jobs: Sequence[NewJob]) -> dict[str, Any]:
+    """The parameters of `enqueuing`."""
+    request_id = current_request_id()
+    return {
+        "jobs_names": [job.name for job in jobs],
+        "jobs_subjects": [job.subject_id.bytes for job in jobs],
+        "jobs_waits": [max(job.after, timedelta()) for job in jobs],
+        "jobs_headers": {"request_id": request_id} if request_id else None,
+    }
+
+
+_QUEUED = ("priority", "entrypoint", "payload", "execute_after", "headers", "status")
+_LOGGED = ("job_id", "entrypoint", "priority", "status")
+# Built once: to build it takes longer than to run it.
+_ENQUEUE = Prepared(select(literal_column("1")).add_cte(*enqueuing()))
 
 
 class JobRunner:

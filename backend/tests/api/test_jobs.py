@@ -15,10 +15,12 @@ import httpx
 import pytest
 import structlog
 from fastapi import FastAPI
+from pgqueuer import AsyncpgDriver, Queries
 from sqlalchemy import text
 
 from app.config import Settings
 from app.core.clock import system_clock
+from app.core.context import bound_request_id
 from app.core.ids import new_id
 from app.core.jobs import MAXIMUM_ATTEMPTS, GiveUp, JobRunner, enqueue, pause_before, running
 from app.core.logging import configure_logging
@@ -102,6 +104,28 @@ async def test_a_rollback_leaves_no_job(app: FastAPI, mailbox: Mailbox) -> None:
     with pytest.raises(Rollback):
         await enqueue_and_fail()
     assert await queue(app) == []
+
+
+async def test_a_job_lies_in_the_queue_as_if_pgqueuer_had_put_it_there(app: FastAPI) -> None:
+    async with app.state.database.transaction() as session:
+        with bound_request_id("a-request"):
+            await enqueue(session, "a.job", subject := new_id(), after=timedelta(minutes=5))
+    async with app.state.database.readers.acquire() as connection:
+        await connection.execute("SET default_transaction_read_only = off")
+        await Queries(AsyncpgDriver(connection)).enqueue(
+            "a.job",
+            subject.bytes,
+            execute_after=timedelta(minutes=5),
+            headers={"request_id": "a-request"},
+        )
+    columns = "to_jsonb(q) - '{id,job_id,created,updated,heartbeat,execute_after}'::text[]"
+    async with app.state.database.reading() as session:
+        for table, wait in (("pgqueuer", "execute_after - updated"), ("pgqueuer_log", "NULL")):
+            select = f"SELECT {columns} AS what, {wait} AS wait FROM {table} q"
+            ours, theirs = await session.execute(text(select))
+            assert ours == theirs
+        logged = "SELECT count(*) FROM pgqueuer_log l JOIN pgqueuer q ON q.id = l.job_id"
+        assert await session.scalar(text(logged)) == 2
 
 
 async def test_a_refused_request_leaves_no_job(app: FastAPI, mailbox: Mailbox) -> None:

@@ -82,6 +82,66 @@ async def test_booking_takes_two_statements_whether_it_succeeds_or_not(
     assert len(statements) == 1
 
 
+GUEST = {"name": "Mary Shelley", "email": "mary@example.com"}
+PLAIN: dict[str, Any] = {}
+ASKED = {"approval": "required", "allow_guests": True}
+CONTESTED: dict[str, Any] = {
+    "capacity": 3,
+    "limits": {"per_day": 9, "per_week": 9, "per_customer_per_day": 9, "per_customer_active": 9},
+    "resource_requirements": [{"resource_kind": "room", "quantity": 1}],
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (PLAIN, 2),
+        (ASKED, 2),
+        ({"assignment": "round_robin"}, 4),
+        ({"assignment": "least_busy"} | ASKED, 4),
+        ({"assignment": "collective"} | CONTESTED, 4),
+        (CONTESTED, 4),
+        (CONTESTED | ASKED | {"assignment": "round_robin"}, 4),
+        (CONTESTED | ASKED | {"assignment": "least_busy"}, 4),
+    ],
+)
+async def test_no_booking_takes_more_than_four_statements(
+    business: Business,
+    ada: Caller,
+    statements: list[str],
+    fields: dict[str, Any],
+    expected: int,
+) -> None:
+    admin = await business.admin()
+    ok(await admin.post("/resources", {"name": "A", "kind": "room"}))
+    service = await business.service(durations_minutes=[30], **fields)
+    for _ in range(2):
+        await business.provider(service)
+    body = {"service_id": service["id"], "start": at(0)}
+    statements.clear()
+    ok(await ada.post("/bookings", body))
+    assert len(statements) == expected
+    if service["allow_guests"]:
+        statements.clear()
+        body |= {"guest": GUEST, "start": at(60)}
+        answer = await business.client.post("/api/v1/bookings", json=body)
+        assert ok(answer)["manage_token"]
+        assert len(statements) == expected
+
+
+async def test_a_hold_is_used_in_four_statements_at_most(
+    business: Business, ada: Caller, statements: list[str]
+) -> None:
+    service = await business.service(**CONTESTED | ASKED | {"resource_requirements": []})
+    await business.provider(service)
+    body = {"service_id": service["id"], "start": at(0)}
+    hold = ok(await ada.post("/holds", body))
+    statements.clear()
+    ok(await ada.post("/bookings", body | {"hold_id": hold["id"]}))
+    # Lock the hold, read what is offered, lock the customer, write all.
+    assert len(statements) == 4
+
+
 async def test_an_idempotency_key_adds_two_statements_and_a_replay_takes_one(
     ada: Caller, service: dict[str, Any], statements: list[str]
 ) -> None:
@@ -153,8 +213,8 @@ async def test_holding_and_using_a_hold_take_a_fixed_number_of_statements(
     body = {"service_id": service["id"], "start": at(0)}
     statements.clear()
     hold = ok(await ada.post("/holds", body))
-    # See what is free, lock the caller, take the time and write all, have it ended in time.
-    assert len(statements) == 4
+    # See what is free, lock the caller, take the time and write all.
+    assert len(statements) == 3
     statements.clear()
     ok(await ada.post("/bookings", body | {"hold_id": hold["id"]}))
     # Lock the hold, read what is offered, write all.

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.bookings.assignment import Contender, Turns, by_load, by_turns
+from app.bookings.assignment import Contender, Load, Turns, by_load, by_turns
 
 MONDAY = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -125,7 +125,8 @@ def test_the_same_records_give_the_same_answer(
 
 def test_the_least_busy_has_the_fewest_minutes() -> None:
     contenders = [Contender(A), Contender(B), Contender(C)]
-    ranked = by_load(contenders, {A: 60, B: 30, C: 30}, {A: None, B: MONDAY, C: MONDAY - HOUR})
+    loads = {A: Load(60), B: Load(30, MONDAY), C: Load(30, MONDAY - HOUR)}
+    ranked = by_load(contenders, loads)
     assert [r.provider_id for r in ranked] == [C, B, A]
     assert [r.facts for r in ranked] == [{"booked_minutes": n} for n in (30, 30, 60)]
 
@@ -135,4 +136,5 @@ def test_who_has_never_been_booked_has_waited_longest(
     last: dict[UUID, datetime | None], first: UUID
 ) -> None:
     contenders = [Contender(A), Contender(B)]
-    assert by_load(contenders, {A: 0, B: 0}, last)[0].provider_id == first
+    loads = {i: Load(0, moment) for i, moment in last.items()}
+    assert by_load(contenders, loads)[0].provider_id == first
