@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from tempfile import mkdtemp
 from typing import Annotated, Any, NoReturn, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -30,6 +31,7 @@ from app.bookings.clock_change_service import ClockChange, ClockChangeService, O
 from app.config import Environment, Settings
 from app.core.clock import system_clock
 from app.core.errors import AppError
+from app.core.metrics import MULTIPROCESS_DIRECTORY
 from app.core.migrations import BACKEND, alembic_config
 from app.core.security import PasswordHasher
 from app.database import Database
@@ -179,6 +181,9 @@ def serve(
     arguments += ["--no-access-log", "--no-server-header", "--no-proxy-headers"]
     if settings.ENVIRONMENT is Environment.LOCAL:
         arguments += ["--reload", "--reload-dir", str(BACKEND / "app")]
+    if settings.ENABLE_METRICS and int(os.environ.get("WEB_CONCURRENCY") or 1) > 1:
+        # The processes count together, in files of their own.
+        os.environ.setdefault(MULTIPROCESS_DIRECTORY, mkdtemp(prefix="oneslot-metrics-"))
     os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - becomes the server
 
 

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date, datetime
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import asyncpg
 from sqlalchemy import URL, BigInteger, Date, MetaData, Row, Table, Text, Uuid, func
@@ -23,6 +23,9 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 
 from app.config import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import QueuePool
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 """A row whose columns a statement decides at run time."""
@@ -144,6 +147,10 @@ async def _reset_nothing(_: "asyncpg.Connection[asyncpg.Record]") -> None:
     """A read that is over has left no state; to ask Postgres to forget it costs a round trip."""
 
 
+WHEN_COMMITTED = "when_committed"
+"""Where a session keeps what is done after its commit: see `core/unit_of_work.when_committed`."""
+
+
 class Database:
     """An engine, the two kinds of sessions made from it, and a pool for hot reads."""
 
@@ -173,6 +180,8 @@ class Database:
         async with self._writers() as session:
             yield session
             await session.commit()
+            for do in session.info.get(WHEN_COMMITTED, ()):
+                do()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
@@ -189,6 +198,21 @@ class Database:
         if self._readers_pool is None:
             raise RuntimeError("open_readers was not called")
         return self._readers_pool
+
+    def usage(self) -> dict[str, dict[str, int]]:
+        """How many connections each pool has open and in use, for metrics."""
+        sessions = cast("QueuePool", self.engine.pool)
+        readers = self.readers
+        return {
+            "sessions": {
+                "open": sessions.checkedin() + sessions.checkedout(),
+                "in_use": sessions.checkedout(),
+            },
+            "readers": {
+                "open": readers.get_size(),
+                "in_use": readers.get_size() - readers.get_idle_size(),
+            },
+        }
 
     async def dispose(self) -> None:
         await self.engine.dispose()

@@ -3,7 +3,7 @@
 `uvicorn app.main:app` serves the app made from the environment; `create_app` makes others.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 
@@ -46,6 +46,7 @@ from app.core.clock import Clock, system_clock
 from app.core.docs import add_docs
 from app.core.jobs import running
 from app.core.logging import configure_logging
+from app.core.metrics import forget_the_dead
 from app.core.middleware.access_log import AccessLogMiddleware
 from app.core.middleware.answer_headers import AnswerHeadersMiddleware
 from app.core.middleware.body_limit import BodyLimitMiddleware
@@ -56,6 +57,7 @@ from app.core.middleware.exchange import ExchangeMiddleware
 from app.core.middleware.gate import GateMiddleware
 from app.core.middleware.head import HeadMiddleware
 from app.core.middleware.hosts import HostCheck
+from app.core.middleware.measuring import MeasuringMiddleware, Usage
 from app.core.middleware.proxies import ProxyCheck
 from app.core.middleware.request_context import RequestContextMiddleware
 from app.core.middleware.security_headers import security_headers
@@ -67,6 +69,8 @@ from app.core.personal_data import AnswersToPeople, EventsAboutPeople, PersonalD
 from app.core.problems import add_problem_handlers, escaped_problem
 from app.core.rate_limit import RateLimiter
 from app.core.redis import create_redis
+from app.core.scrape import QueueWatch
+from app.core.scrape import router as scrape
 from app.core.security import PasswordHasher
 from app.core.system import VERSION
 from app.core.system import router as system
@@ -169,6 +173,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     )
     state.answer_cache = AnswerCache()
     state.migration_head = migration_head()
+    if settings.ENABLE_METRICS:
+        forget_the_dead()
+        state.queue_watch = QueueWatch(state.database)
     state.jobs = job_runner(settings, state.database, state.clock)
     try:
         async with AsyncExitStack() as stack:
@@ -201,6 +208,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         Middleware(ExchangeMiddleware),
         Middleware(RequestContextMiddleware),
         Middleware(AnswerHeadersMiddleware, security=security, cors=cors),
+        *([Middleware(MeasuringMiddleware, pools=_pools(app))] if settings.ENABLE_METRICS else []),
         *([Middleware(AccessLogMiddleware)] if settings.REQUEST_LOGGING else []),
         Middleware(UnhandledErrorMiddleware, render=escaped_problem),
         Middleware(
@@ -224,6 +232,14 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.user_middleware.extend(layers)
 
 
+def _pools(app: FastAPI) -> Usage:
+    def usage() -> Mapping[str, Mapping[str, int]]:
+        database: Database = app.state.database
+        return database.usage()
+
+    return usage
+
+
 def _proxies(settings: Settings) -> ProxyCheck:
     return ProxyCheck(
         settings.trusted_networks, trusts_sockets=UNIX_SOCKETS in settings.TRUSTED_PROXIES
@@ -233,6 +249,8 @@ def _proxies(settings: Settings) -> ProxyCheck:
 def _add_routers(app: FastAPI, settings: Settings) -> None:
     app.router.routes.extend(_api(settings.API_V1_STR, api_keys_enabled=settings.API_KEYS_ENABLED))
     app.include_router(system)
+    if settings.ENABLE_METRICS:
+        app.include_router(scrape)
 
 
 @cache

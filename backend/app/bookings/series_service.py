@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -58,8 +59,9 @@ from app.core.clock import Clock
 from app.core.errors import AppError, Forbidden, NotFound, ValidationFailed
 from app.core.events import event_values, record
 from app.core.ids import new_id
+from app.core.metrics import BOOKINGS_CREATED
 from app.core.preconditions import IfMatch
-from app.core.unit_of_work import constraint_name
+from app.core.unit_of_work import constraint_name, when_committed
 from app.database import AnyRow
 
 
@@ -122,6 +124,7 @@ class SeriesService:
         _check(wanted.on_conflict, rows, refusals)
         now, caller = self._clock(), Caller.of(principal)
         await expire_each_in_time(self._session, rows, now)
+        when_committed(self._session, partial(BOOKINGS_CREATED.inc, len(rows)))
         await record(
             self._session,
             "series.created",

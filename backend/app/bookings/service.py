@@ -50,8 +50,9 @@ from app.core.errors import FieldError, Forbidden, NotFound, Unauthenticated, Va
 from app.core.events import about, event_values
 from app.core.ids import new_id, new_reference
 from app.core.jobs import NewJob, enqueue, enqueue_all
+from app.core.metrics import BOOKINGS_CREATED
 from app.core.pagination import Page, PageRequest
-from app.core.unit_of_work import constraint_name
+from app.core.unit_of_work import constraint_name, when_committed
 from app.database import AnyRow
 
 EXPIRE = "booking.expire"
@@ -116,6 +117,7 @@ class BookingService:
             booking["assigned"] = choice.reason or None
             row = await self._take(opening, choice.candidate, booking, principal, hold)
             if row is not None:
+                when_committed(self._session, BOOKINGS_CREATED.inc)
                 return self._answer(row, principal)
         raise SlotTaken
 

@@ -27,6 +27,7 @@ class Exchange:
         "_send",
         "added",
         "defaults",
+        "problem",
         "raw",
         "request_id",
         "size",
@@ -49,6 +50,8 @@ class Exchange:
         """None until an answer was started; then it is too late for another."""
         self.size = 0
         """Bytes of the answer's body so far."""
+        self.problem: tuple[str, str] | None = None
+        """Code and reason (or nothing) of the problem that was answered, for logs and metrics."""
         self._scope = scope
         scope[_KEY] = self
 
@@ -99,6 +102,13 @@ class Exchange:
                 headers = [field for field in headers if field[0] != _REQUEST_ID]
             headers.append((_REQUEST_ID, self.request_id))
         return headers
+
+
+def note_problem(scope: Scope, code: str, reason: str) -> None:
+    """Say which problem is answered; without an exchange (an application in parts) nobody asks."""
+    exchange: Exchange | None = scope.get(_KEY)
+    if exchange is not None:
+        exchange.problem = (code, reason)
 
 
 def exchange_of(scope: Scope) -> Exchange:

@@ -51,6 +51,7 @@ from sqlalchemy import (
     literal_column,
     select,
     sql,
+    text,
     true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -79,6 +80,13 @@ _CONTINUOUS = QueueExecutionMode.continuous
 _RECONNECT_SECONDS = 2
 _GRACE_SECONDS = 20
 _FAREWELL_SECONDS = 5
+
+_BACKLOG = text(
+    """
+    SELECT entrypoint AS job, status::text AS state, count(*) AS number,
+        coalesce(extract(epoch FROM now() - min(execute_after)), 0) AS due
+    FROM pgqueuer GROUP BY 1, 2"""
+)
 
 # Said in full: what is not said, pgqueuer reads from the environment, under names as common as
 # CHANNEL and FUNCTION.
@@ -191,6 +199,27 @@ _QUEUED = ("priority", "entrypoint", "payload", "execute_after", "headers", "sta
 _LOGGED = ("job_id", "entrypoint", "priority", "status")
 # Built once: to build it takes longer than to run it.
 _ENQUEUE = Prepared(select(literal_column("1")).add_cte(*enqueuing()))
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What there is to do.
+
+    `jobs`: how many by name and state (`queued`, `picked`, `failed`). `oldest`: for how many
+    seconds the one that has been due longest has been so, by name.
+    """
+
+    jobs: Mapping[tuple[str, str], int]
+    oldest: Mapping[str, float]
+
+
+async def backlog(session: AsyncSession) -> Backlog:
+    """What is in the queue now. One round trip."""
+    rows = (await session.execute(_BACKLOG)).all()
+    return Backlog(
+        {(row.job, row.state): row.number for row in rows},
+        {row.job: float(row.due) for row in rows if row.state == "queued" and row.due > 0},
+    )
 
 
 class JobRunner:

@@ -21,6 +21,7 @@ from starlette.types import Scope
 
 from app.core.context import current_request_id
 from app.core.errors import AppError, FieldError, Unavailable, ValidationFailed
+from app.core.exchange import note_problem
 from app.core.unit_of_work import driver_error, should_retry, sqlstate
 
 MEDIA_TYPE = "application/problem+json"
@@ -77,6 +78,8 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     extensions: Mapping[str, Any] | None = None,
 ) -> Response:
+    extensions = extensions or {}
+    note_problem(scope, code, str(extensions.get("reason", "")))
     body = {
         "type": "about:blank",
         "title": title,
@@ -86,7 +89,7 @@ def problem_response(
         "code": code,
         "request_id": current_request_id(),
         "errors": [{"detail": e.detail, "pointer": e.pointer} for e in errors],
-        **(extensions or {}),
+        **extensions,
     }
     # ASCII only: a path or a field's name may hold what UTF-8 cannot (a lone surrogate).
     return Response(json.dumps(body, separators=(",", ":")), status, headers, MEDIA_TYPE)

@@ -5,7 +5,7 @@ leaves: that is what FastAPI's function scope means. A commit that fails is an e
 a 201 that did not happen. Services flush; they never commit.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 from asyncpg import PostgresError
@@ -16,7 +16,7 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from app.core.errors import AppError
 from app.core.prepared import Readers
-from app.database import Database
+from app.database import WHEN_COMMITTED, Database
 
 SERIALIZATION_FAILURE = "40001"
 DEADLOCK_DETECTED = "40P01"
@@ -58,6 +58,15 @@ def sqlstate(exc: BaseException) -> str | None:
 def constraint_name(exc: BaseException) -> str | None:
     """The constraint that refused the statement, if one did."""
     return getattr(driver_error(exc), "constraint_name", None)
+
+
+def when_committed(session: AsyncSession, do: Callable[[], None]) -> None:
+    """Have something done once the session's transaction is committed, and never otherwise.
+
+    It is for what may be lost (a metric): a process can die in between. What must not be lost is
+    a job.
+    """
+    session.info.setdefault(WHEN_COMMITTED, []).append(do)
 
 
 async def unit_of_work(request: Request) -> AsyncIterator[AsyncSession]:

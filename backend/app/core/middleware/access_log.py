@@ -8,7 +8,7 @@ from starlette import status
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.core.exchange import exchange_of
+from app.core.exchange import Exchange, exchange_of
 
 log = structlog.get_logger(__name__)
 
@@ -40,18 +40,16 @@ class AccessLogMiddleware:
             failure = exc
             raise
         finally:
-            exchange = exchange_of(scope)
-            answered = exchange.status or _status_of(failure)
-            self._write(scope, answered, exchange.size, started_at, failure)
+            self._write(scope, exchange_of(scope), started_at, failure)
 
     def _write(
         self,
         scope: Scope,
-        answered: int,
-        size: int,
+        exchange: Exchange,
         started_at: float,
         failure: BaseException | None,
     ) -> None:
+        answered = exchange.status or _status_of(failure)
         # Read now, not on the way in: the router, the proxy middleware and authentication
         # have filled the scope meanwhile.
         route = route_template(scope)
@@ -61,7 +59,7 @@ class AccessLogMiddleware:
             "route": route,
             "status": answered,
             "duration_ms": round((perf_counter() - started_at) * 1000, 2),
-            "bytes": size,
+            "bytes": exchange.size,
             "client": client[0] if client else None,
         }
         # An API key's id is no secret, and tells which of a user's programs it was.
@@ -69,6 +67,8 @@ class AccessLogMiddleware:
             value = scope.get("state", {}).get(name)
             if value is not None:
                 fields[name] = str(value)
+        if exchange.problem is not None:
+            fields["problem"] = exchange.problem[0]
         if failure is not None:
             fields["failure"] = type(failure).__name__
 
