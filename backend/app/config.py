@@ -26,6 +26,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL
 
+from app.units import Rotation, duration
+
 REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 PLACEHOLDER = "changethis"
 MINIMUM_SECRET_BYTES = 32
@@ -251,6 +253,18 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError("a proxy is an address, a network (10.0.0.0/8) or unix") from None
         return networks
+
+    @field_validator("LOG_ROTATION")
+    @classmethod
+    def _rotation(cls, text: str) -> str:
+        Rotation.parse(text)
+        return text
+
+    @field_validator("LOG_RETENTION")
+    @classmethod
+    def _retention(cls, text: str) -> str:
+        duration(text)
+        return text
 
     @field_validator("BUSINESS_TIME_ZONE")
     @classmethod

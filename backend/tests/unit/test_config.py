@@ -354,3 +354,9 @@ def test_docs_are_for_developers(environment: Environment) -> None:
     served = settings(ENVIRONMENT=environment, **STRONG).serves_docs
 
     assert served is (environment in {"local", "development"})
+
+
+@pytest.mark.parametrize("name", ["LOG_ROTATION", "LOG_RETENTION"])
+def test_a_rotation_that_cannot_be_read_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        Settings(_env_file=None, **{name: "now and then"})

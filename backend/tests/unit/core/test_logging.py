@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -283,3 +284,75 @@ def test_a_stdout_that_is_gone_does_not_fail_the_request(
     configure()
     structlog.get_logger().info("x")
     logging.getLogger("library").warning("x")
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ada@example.com",
+        "ada.lovelace+test@mail.example.co.uk",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        "Bearer abcdefgh12345678",
+        "osk_0123456789ab_" + "f" * 48,
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "wq3hYt0m-9vQ2rKz_7LxN4bVc8PsEaUfJdGiHoTyRl1",
+        "+33 6 12 34 56 78",
+        "+4915112345678",
+        "4111 1111 1111 1111",
+        "4111-1111-1111-1111",
+    ],
+)
+def test_secrets_and_people_are_masked_wherever_they_stand(
+    out: Output, configure: Configure, format_: str, text: str
+) -> None:
+    configure(LOG_FORMAT=format_)
+    log = structlog.get_logger()
+    log.info("x", note=f"for {text}, soon", deep=[{"note": text}])
+    logging.getLogger("some.library").warning("could not reach %s", text)
+    try:
+        raise RuntimeError(f"about {text}")
+    except RuntimeError:
+        log.exception("broken")
+    written = out.read().decode()
+    assert text not in written
+    assert written.count("***") >= 4
+
+
+def test_ids_times_and_counts_are_no_secrets(out: Output, configure: Configure) -> None:
+    configure()
+    fields = {
+        "booking_id": str(UUID(int=2**127 + 1234567890123)),
+        "at": "2026-11-21T05:40:12.123456+00:00",
+        "path": "app/core/middleware/security_headers.py",
+        "minutes": 29_000_000,
+        "route": "/api/v1/bookings/{booking_id}",
+        "version": "18.6",
+        "range": "2026-11-01 2026-11-30",
+    }
+    structlog.get_logger().info("x", **fields)
+    (line,) = out.json()
+    assert {name: line[name] for name in fields} == fields
+
+
+def test_searching_a_long_text_takes_no_time_to_speak_of(out: Output, configure: Configure) -> None:
+    """Were it quadratic, this would take minutes."""
+    configure()
+    for text in ("a" * 200_000, "1" * 200_000, "a.b-" * 50_000, "eyJ" * 60_000, "+1" * 90_000):
+        structlog.get_logger().info("x", text=text)
+    assert len(out.lines()) == 5
+
+
+def test_lines_go_to_the_file_as_well(out: Output, configure: Configure, tmp_path: Path) -> None:
+    path = tmp_path / "oneslot.log"
+    configure(LOG_FILE=path, LOG_ROTATION="300 B", LOG_RETENTION="1 day")
+    for number in range(10):
+        structlog.get_logger().info("x", number=number)
+    logging.getLogger("some.library").warning("there too")
+    written = out.read()
+    files = sorted(tmp_path.glob("oneslot.log.*Z"))
+    assert len(files) > 1
+    assert b"".join(file.read_bytes() for file in [*files, path]) == written
+    configure()
+    structlog.get_logger().info("only there")
+    assert b"only there" not in path.read_bytes()
