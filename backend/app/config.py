@@ -159,7 +159,12 @@ class Settings(BaseSettings):
     LOG_RETENTION: str = Field("14 days", description="How long rotated files are kept.")
     REQUEST_LOGGING: bool = Field(True, description="One line per request.")
     ENABLE_METRICS: bool = Field(False, description="Serve GET /metrics for Prometheus.")
-    SENTRY_DSN: SecretStr | None = Field(None, description="Report errors there.")
+    ENABLE_TRACING: bool = Field(
+        False, description="Trace with OpenTelemetry; OTEL_* say where to. Needs the extra `otel`."
+    )
+    SENTRY_DSN: SecretStr | None = Field(
+        None, description="Report errors there. Needs the extra `sentry`."
+    )
     SENTRY_TRACES_SAMPLE_RATE: float = Field(
         0.0,
         ge=0,

@@ -3,7 +3,7 @@
 `uvicorn app.main:app` serves the app made from the environment; `create_app` makes others.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 
@@ -62,6 +62,7 @@ from app.core.middleware.proxies import ProxyCheck
 from app.core.middleware.request_context import RequestContextMiddleware
 from app.core.middleware.security_headers import security_headers
 from app.core.middleware.time_limit import TimeLimitMiddleware
+from app.core.middleware.tracing import Begin, TracingMiddleware
 from app.core.middleware.transaction_retry import TransactionRetryMiddleware
 from app.core.migrations import migration_head
 from app.core.openapi import describe
@@ -69,6 +70,7 @@ from app.core.personal_data import AnswersToPeople, EventsAboutPeople, PersonalD
 from app.core.problems import add_problem_handlers, escaped_problem
 from app.core.rate_limit import RateLimiter
 from app.core.redis import create_redis
+from app.core.reporting import load_tracing, report_request, sentry_transaction, start_reporting
 from app.core.scrape import QueueWatch
 from app.core.scrape import router as scrape
 from app.core.security import PasswordHasher
@@ -125,6 +127,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     """An application of its own: settings, connections and caches are shared with no other."""
     settings = settings or Settings()
     configure_logging(settings)
+    start_reporting(settings, release=VERSION)
     app = FastAPI(
         title=settings.PROJECT_NAME,
         version=VERSION,
@@ -155,6 +158,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state, settings = app.state, app.state.settings
     state.database = Database.from_settings(settings)
     await state.database.open_readers(settings)
+    if settings.ENABLE_TRACING:
+        state.tracing.watch(state.database.engine)
     state.redis = create_redis(settings)
     state.rate_limiter = RateLimiter.from_settings(settings)
     state.password_hasher = PasswordHasher(rounds=settings.BCRYPT_ROUNDS)
@@ -188,6 +193,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await state.rate_limiter.aclose()
         await state.redis.aclose()
         await state.database.dispose()
+        if settings.ENABLE_TRACING:
+            state.tracing.close()
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
@@ -208,9 +215,10 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         Middleware(ExchangeMiddleware),
         Middleware(RequestContextMiddleware),
         Middleware(AnswerHeadersMiddleware, security=security, cors=cors),
+        *(Middleware(TracingMiddleware, begin=begin) for begin in _tracers(app, settings)),
         *([Middleware(MeasuringMiddleware, pools=_pools(app))] if settings.ENABLE_METRICS else []),
         *([Middleware(AccessLogMiddleware)] if settings.REQUEST_LOGGING else []),
-        Middleware(UnhandledErrorMiddleware, render=escaped_problem),
+        Middleware(UnhandledErrorMiddleware, render=escaped_problem, report=report_request),
         Middleware(
             GateMiddleware,
             checks=[
@@ -230,6 +238,15 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         Middleware(TransactionRetryMiddleware, is_retryable=should_retry),
     ]
     app.user_middleware.extend(layers)
+
+
+def _tracers(app: FastAPI, settings: Settings) -> Iterator[Begin]:
+    """Who wants to know of each request."""
+    if settings.SENTRY_DSN is not None and settings.SENTRY_TRACES_SAMPLE_RATE > 0:
+        yield sentry_transaction
+    if settings.ENABLE_TRACING:
+        app.state.tracing = tracing = load_tracing(settings.PROJECT_NAME, VERSION)
+        yield tracing.request
 
 
 def _pools(app: FastAPI) -> Usage:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 BACKEND = Path(__file__).resolve().parents[1]
 # For each lock file, what it holds besides the application's own dependencies.
-LOCKS = {"requirements.txt": (), "requirements-dev.txt": ("--group", "dev")}
+EXTRAS = ("--all-extras",)
+LOCKS = {"requirements.txt": EXTRAS, "requirements-dev.txt": (*EXTRAS, "--group", "dev")}
 
 
 def compile_lock(name: str, target: Path, *options: str) -> None:

@@ -60,6 +60,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.config import Settings
 from app.core.context import bound_request_id, current_request_id
 from app.core.prepared import Prepared
+from app.core.reporting import report
 from app.database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -360,6 +361,7 @@ class _Executor(EntrypointExecutor):
                 exc_info=error,
             )
             if given_up:
+                report(error, job=job.entrypoint)
                 raise JobFailed(type(error).__name__) from None
             raise RetryRequested(pause_before(attempt + 1), type(error).__name__) from None
         finally:

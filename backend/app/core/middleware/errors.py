@@ -23,12 +23,19 @@ class UnhandledErrorMiddleware:
     Args:
         app: the next ASGI application.
         render: turns any exception into the problem to send: an expected one (the body limit's
-            413) into its own, all others into 500. What it makes a 500 is logged.
+            413) into its own, all others into 500. What it makes a 500 is logged, and reported.
+        report: tells whoever keeps track of errors; by default, nobody does.
     """
 
-    def __init__(self, app: ASGIApp, render: Callable[[Scope, Exception], Response]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        render: Callable[[Scope, Exception], Response],
+        report: Callable[[Scope, Exception], None] = lambda *_: None,
+    ) -> None:
         self.app = app
         self.render = render
+        self.report = report
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,8 +51,10 @@ class UnhandledErrorMiddleware:
                 # Too late for another answer: the server closes the connection and prints the
                 # traceback. This line tells whose request it was.
                 log.error("answer_broken_off", error=type(exc).__name__)  # noqa: TRY400
+                self.report(scope, exc)
                 raise
             response = self.render(scope, exc)
             if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
                 log.exception("unhandled_error")
+                self.report(scope, exc)
             await response(scope, receive, send)
