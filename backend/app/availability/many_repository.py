@@ -54,6 +54,8 @@ def many_takings() -> tuple[CTE, list[CTE]]:
             column("service_id", Uuid()),
             column("starts_at", _INSTANT),
             column("ends_at", _INSTANT),
+            column("expires_at", _INSTANT),
+            column("claim_expires_at", _INSTANT),
         )
         .render_derived(name="wanted", with_types=True)
     )
@@ -69,7 +71,7 @@ def many_takings() -> tuple[CTE, list[CTE]]:
         .from_select(
             [
                 *("subject_id", "id", "during", "kind", "capacity", "seats_taken"),
-                *("service_id", "starts_at", "ends_at"),
+                *("service_id", "starts_at", "ends_at", "expires_at"),
             ],
             select(
                 subject,
@@ -81,6 +83,7 @@ def many_takings() -> tuple[CTE, list[CTE]]:
                 want.service_id,
                 want.starts_at,
                 want.ends_at,
+                want.expires_at,
             )
             .select_from(wanted.join(subjects, true()))
             .where(want.how != How.SEATS.value)
@@ -103,12 +106,12 @@ def many_takings() -> tuple[CTE, list[CTE]]:
     )
     taken = union_all(select(*inserted.c), select(*joined.c)).cte("taken")
     claims = (
-        select(want.claim_id, taken.c.subject_id, taken.c.id, want.seats)
+        select(want.claim_id, taken.c.subject_id, taken.c.id, want.seats, want.claim_expires_at)
         .select_from(wanted)
         .join(taken, (taken.c.id == want.id) & (taken.c.subject_id == want.lead_id))
         .where(want.how != How.EXCLUSIVE.value)
     )
-    columns = ["id", "subject_id", "allocation_id", "seats"]
+    columns = ["id", "subject_id", "allocation_id", "seats", "expires_at"]
     return taken, [insert(table(SeatClaim)).from_select(columns, claims).cte("claimed")]
 
 

@@ -33,6 +33,9 @@ class Allocation(Base):
     whose they are. `service_id`, `starts_at` and `ends_at` are the appointment itself, without
     buffers; time off has none.
 
+    What has an `expires_at` (a hold, a booking that waits for approval) is nobody's from then on:
+    no read sees it, and the next transaction that it stands in the way of removes it.
+
     `subject_id` comes first in the key, so that the table can be sharded by it.
     """
 
@@ -49,7 +52,8 @@ class Allocation(Base):
             name="during_bounded",
         ),
         CheckConstraint("seats_taken BETWEEN 0 AND capacity", name="seats_within_capacity"),
-        CheckConstraint("(kind = 'hold') = (expires_at IS NOT NULL)", name="only_holds_expire"),
+        CheckConstraint("expires_at IS NOT NULL OR kind <> 'hold'", name="holds_expire"),
+        CheckConstraint("expires_at IS NULL OR kind IN ('booking', 'hold')", name="time_off_stays"),
     )
 
     id: Mapped[UUID] = mapped_column(default=new_id)
@@ -68,7 +72,8 @@ class Allocation(Base):
 class SeatClaim(Base):
     """Seats of a group session that one booking or hold has; `id` is the booking's or hold's.
 
-    A hold's claim ends by itself at `expires_at`. `subject_id` is the session's (first) provider.
+    What has an `expires_at` ends by itself then, as `Allocation` says. `subject_id` is the
+    session's (first) provider.
     """
 
     __tablename__ = "session_seats"

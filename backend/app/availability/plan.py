@@ -45,8 +45,8 @@ class Taken:
 
     `busy` has everything but time off and the service's own sessions; `held` is the part of it
     that is only held. `given` are the starts of what is given of the service, for its limits.
-    `is_stale`: a hold that has ended is still in the way of an insert. `expiries` are when the
-    holds in it end.
+    `is_stale`: something that has ended is still in the way of an insert. `expiries` are when what
+    of it ends by itself will.
     """
 
     busy: Sequence[Interval] = ()
@@ -219,7 +219,7 @@ class Plan:
         return [subject.id for subject in self.subjects]
 
     @property
-    def has_stale_holds(self) -> bool:
+    def has_stale_time(self) -> bool:
         return any(subject.taken.is_stale for subject in self.subjects)
 
     def groups(self, provider_id: UUID | None = None) -> list[Sequence[PlannedProvider]]:

@@ -1,7 +1,8 @@
 """The SQL that reads a plan: a service, who gives it, and what is taken around a time.
 
 It joins the tables of the rooms below, so that everything a decision needs arrives in one round
-trip. Instants travel as whole minutes since the epoch. A hold that has ended counts as free.
+trip. Instants travel as whole minutes since the epoch. What has ended by itself (a hold, a request
+that nobody approved) counts as free.
 
 Statements are built once, when the module is imported: to build one takes longer than to run it.
 """
@@ -80,7 +81,7 @@ _IS_SESSION = "a.capacity > 1 AND a.service_id = :service_id AND s.capacity > 1"
 def meaning(is_session: str) -> str:
     return f"""CASE
         WHEN a.kind = 'time_off' THEN {Meaning.TIME_OFF:d}
-        WHEN a.kind = 'hold' AND a.expires_at <= :now THEN {Meaning.STALE:d}
+        WHEN a.expires_at <= :now THEN {Meaning.STALE:d}
         WHEN a.kind = 'hold' THEN {Meaning.HELD:d}
         WHEN a.capacity > 1 AND a.seats_taken <= {SEATS_BACK} THEN {Meaning.STALE:d}
         WHEN {is_session} THEN {Meaning.SESSION:d}
@@ -114,10 +115,10 @@ _GIVEN_AROUND = f"""CASE WHEN s.limit_per_day IS NOT NULL OR s.limit_per_week IS
         AND NOT (a.capacity > 1 AND a.seats_taken <= {SEATS_BACK})
     ) END"""  # noqa: S608 - made of constants
 
-_ENDED_HOLDS = """ended AS (
+_ENDED = """ended AS (
     DELETE FROM allocations WHERE id IN (
         SELECT a.id FROM allocations a WHERE a.subject_id = ANY (:subject_ids)
-        AND a.kind = 'hold' AND a.expires_at <= :now)
+        AND a.expires_at <= :now)
 ), ended_seats AS (
     DELETE FROM session_seats c USING allocations a
     WHERE a.subject_id = ANY (:subject_ids) AND c.allocation_id = a.id AND c.expires_at <= :now
@@ -137,7 +138,7 @@ def _planning(*, around: bool, clearing: bool = False, records: str = "NULL::jso
     """The statement that reads a service with those who give it; see `plan` and `Look`."""
     taken = _taken_around("p.id", TAKEN_OF_PROVIDERS, _IS_SESSION) if around else "NULL::jsonb"
     resource_taken = _taken_around("r.id", "allocations", "false") if around else "NULL::jsonb"
-    sql = f"""{"WITH " + _ENDED_HOLDS if clearing else ""}
+    sql = f"""{"WITH " + _ENDED if clearing else ""}
         SELECT s.id, s.name, s.version, s.durations_minutes, s.buffer_before_minutes,
             s.buffer_after_minutes, s.slot_interval_minutes, s.min_notice_minutes,
             s.booking_window_days, s.cancel_until_minutes, s.reschedule_until_minutes,
@@ -205,7 +206,7 @@ def typed(sql: str) -> TextClause:
 
 
 class Look:
-    """A look at a plan under the locks of its subjects, which removes their ended holds.
+    """A look at a plan under the locks of its subjects, which removes what of theirs has ended.
 
     A room above may want to know more of each provider: `records` is the SQL of a JSON value, and
     becomes `PlannedProvider.records`. It may name the service `s`, the provider `p`, what makes
@@ -236,8 +237,8 @@ _LOOK = Inquiry(Look(), {})
 class Around:
     """An appointment: what overlaps it, with the service's buffers, is read as well.
 
-    `duration` is in minutes; None is the service's first. `clear`: subjects whose ended holds are
-    removed on the way, by who has their locks, and who may have an `inquiry`.
+    `duration` is in minutes; None is the service's first. `clear`: subjects of whose time is
+    removed on the way what has ended, by who has their locks, and who may have an `inquiry`.
     """
 
     begins: datetime

@@ -24,6 +24,7 @@ from sqlalchemy import (
     select,
     text,
     true,
+    union_all,
     update,
 )
 from sqlalchemy.dialects import postgresql
@@ -52,6 +53,7 @@ _INSTANT = TIMESTAMP(timezone=True)
 _ALLOCATION = table(Allocation).c
 _CLAIM = table(SeatClaim).c
 _NOW = bindparam("taken_now", type_=_INSTANT)
+_UNTIL = bindparam("taken_claim_expires_at", type_=_INSTANT)
 
 
 def takings(allowed: ColumnElement[bool] | None = None) -> Mapping[How, tuple[CTE, list[CTE]]]:
@@ -87,7 +89,7 @@ def takings(allowed: ColumnElement[bool] | None = None) -> Mapping[How, tuple[CT
                 _ALLOCATION.expires_at > _NOW,
                 condition,
             )
-            .values(id=bindparam("taken_claim_id"), kind="booking", expires_at=None)
+            .values(id=bindparam("taken_claim_id"), kind="booking", expires_at=_UNTIL)
             .returning(_ALLOCATION.subject_id, _ALLOCATION.id)
         ),
         How.HELD_SEATS: (
@@ -97,7 +99,7 @@ def takings(allowed: ColumnElement[bool] | None = None) -> Mapping[How, tuple[CT
                 _CLAIM.expires_at > _NOW,
                 condition,
             )
-            .values(id=bindparam("taken_claim_id"), expires_at=None)
+            .values(id=bindparam("taken_claim_id"), expires_at=_UNTIL)
             .returning(_CLAIM.subject_id, _CLAIM.allocation_id.label("id"))
         ),
     }
@@ -134,10 +136,32 @@ def _claiming_seats(taken: CTE) -> CTE:
         taken.c.subject_id,
         taken.c.id,
         bindparam("taken_seats", type_=Integer()),
-        bindparam("taken_claim_expires_at", type_=_INSTANT),
+        _UNTIL,
     ).where(taken.c.subject_id == bindparam("taken_lead_id", type_=Uuid()))
     columns = ["id", "subject_id", "allocation_id", "seats", "expires_at"]
     return insert(table(SeatClaim)).from_select(columns, row).cte("claimed")
+
+
+def keeping() -> tuple[ColumnElement[bool], list[CTE]]:
+    """CTEs that let what a request has taken until a moment be taken for good.
+
+    With them goes the condition under which all of it was still there: whoever came across it after
+    its end has removed it. The calendars get their next versions, for somebody may have been told
+    by a faster clock that it was free. The parameters are those of `kept`.
+    """
+    claim_id = bindparam("kept_claim_id", type_=Uuid())
+    subjects = select(func.unnest(bindparam("kept_subject_ids", type_=ARRAY(Uuid()))))
+    time, seats = (
+        update(of)
+        .where(of.c.id == claim_id)
+        .values(expires_at=None)
+        .returning(of.c.subject_id)
+        .cte(f"kept_{name}")
+        for name, of in (("time", table(Allocation)), ("seats", table(SeatClaim)))
+    )
+    count = select(func.count()).select_from(union_all(select(time), select(seats)).subquery())
+    all_there = count.scalar_subquery() >= bindparam("kept_rows", type_=Integer())
+    return all_there, [time, seats, raising_calendar_version(subjects).cte("raised")]
 
 
 # --- Locks, and giving back ------------------------------------------------------------------
@@ -222,17 +246,30 @@ async def release_seats(session: AsyncSession, claim_id: UUID, allocation_id: UU
 
 
 async def extend(
-    session: AsyncSession, claim_id: UUID, allocation_id: UUID, *, now: datetime, until: datetime
+    session: AsyncSession,
+    claim_id: UUID,
+    allocation_id: UUID,
+    subject_ids: Sequence[UUID],
+    *,
+    now: datetime,
+    until: datetime,
 ) -> bool:
-    """Let a hold's time end later, in one round trip; False: it has ended already."""
-    if claim_id == allocation_id:
-        is_holds, ends = _ALLOCATION.id == claim_id, _ALLOCATION.expires_at
-    else:
-        is_holds, ends = _CLAIM.id == claim_id, _CLAIM.expires_at
-    extended = await session.execute(
-        update(ends.table).where(is_holds, ends > now).values(expires_at=until).returning(ends)
+    """Let a hold's time end later, in one round trip; False: it has ended already.
+
+    The calendars get their next versions, as in `keeping`.
+    """
+    of = table(Allocation if claim_id == allocation_id else SeatClaim)
+    extended = (
+        update(of)
+        .where(of.c.id == claim_id, of.c.expires_at > now)
+        .values(expires_at=until)
+        .returning(of.c.subject_id)
+        .cte("extended")
     )
-    return extended.first() is not None
+    subjects = select(func.unnest(literal(list(subject_ids), ARRAY(Uuid()))))
+    raised = raising_calendar_version(subjects).cte("raised")
+    found = await session.execute(select(extended.c.subject_id).add_cte(raised))
+    return found.first() is not None
 
 
 async def lock_allocation(session: AsyncSession, allocation_id: UUID) -> None:

@@ -82,7 +82,7 @@ class Opening:
             or bool(plan.requirements)
             or plan.limits.bind_provider
             or plan.limits.bind_customer
-            or plan.has_stale_holds
+            or plan.has_stale_time
         )
 
 
@@ -203,10 +203,12 @@ class AvailabilityService:
         """Until commit, decide alone about these subjects; once in a transaction, and late."""
         await repository.lock_subjects(self._session, subject_ids)
 
-    async def extend(self, claim_id: UUID, allocation_id: UUID, until: datetime) -> bool:
+    async def extend(
+        self, claim_id: UUID, allocation_id: UUID, subject_ids: Sequence[UUID], until: datetime
+    ) -> bool:
         """Let what a hold has taken end later. One round trip; False: it has ended already."""
         return await repository.extend(
-            self._session, claim_id, allocation_id, now=self._clock(), until=until
+            self._session, claim_id, allocation_id, subject_ids, now=self._clock(), until=until
         )
 
     async def release(self, claim_id: UUID, allocation_id: UUID) -> None:
@@ -235,6 +237,19 @@ many_takings = many_repository.many_takings
 """The same for many times at once; `taken_many` are the parameters of these takings."""
 json_value = many_repository.json_value
 
+keeping = repository.keeping
+"""The statement that lets a request's time be taken for good, to be made part of another."""
+
+
+def kept(claim_id: UUID, allocation_id: UUID, subject_ids: Sequence[UUID]) -> dict[str, Any]:
+    """The parameters of `keeping`: of seats, the first provider has all."""
+    is_shared = claim_id != allocation_id
+    return {
+        "kept_claim_id": claim_id,
+        "kept_rows": 1 if is_shared else len(subject_ids),
+        "kept_subject_ids": list(subject_ids),
+    }
+
 
 def taken_many(takings: Sequence[Taking]) -> list[dict[str, Any]]:
     return [many_repository.row_of(taking.how, taking.parameters) for taking in takings]
@@ -251,33 +266,33 @@ def taking(
     claim_id: UUID,
     *,
     session_id: UUID,
-    held_until: datetime | None = None,
+    until: datetime | None = None,
+    is_hold: bool = False,
 ) -> Taking:
     """How a booking or hold (`claim_id`) takes an opening; a new session gets `session_id`.
 
-    `held_until` is when a hold ends.
+    `until` is when a hold, or a booking that waits for approval, ends by itself.
     """
     plan, session = opening.plan, candidate.session
     common = {
         "taken_claim_id": claim_id,
         "taken_seats": opening.seats,
         "taken_lead_id": candidate.lead.id,
-        "taken_claim_expires_at": held_until,
+        "taken_claim_expires_at": until,
     }
     if session is not None:
         parameters = common | {"taken_id": session.id}
         return Taking(How.SEATS, session.id, len(candidate.provider_ids), parameters)
     how = How.SESSION if plan.is_shared else How.EXCLUSIVE
     taken_id = session_id if plan.is_shared else claim_id
-    is_hold = held_until is not None and not plan.is_shared
     row = {
         "taken_id": taken_id,
         "taken_subject_ids": candidate.subject_ids,
         "taken_during": opening.during,
-        "taken_kind": "hold" if is_hold else "booking",
+        "taken_kind": "hold" if is_hold and not plan.is_shared else "booking",
         "taken_capacity": plan.capacity,
         "taken_seats": opening.seats,
-        "taken_expires_at": held_until if is_hold else None,
+        "taken_expires_at": None if plan.is_shared else until,
         "taken_service_id": plan.service_id,
         "taken_starts_at": opening.start,
         "taken_ends_at": opening.end,
@@ -288,10 +303,24 @@ def taking(
 
 
 def taking_held(
-    claim_id: UUID, *, hold_id: UUID, allocation_id: UUID, subjects: int, now: datetime
+    claim_id: UUID,
+    *,
+    hold_id: UUID,
+    allocation_id: UUID,
+    subjects: int,
+    now: datetime,
+    until: datetime | None,
 ) -> Taking:
-    """How a booking (`claim_id`) takes over what a hold has taken of so many subjects."""
-    parameters = {"taken_hold_id": hold_id, "taken_claim_id": claim_id, "taken_now": now}
+    """How a booking (`claim_id`) takes over what a hold has taken of so many subjects.
+
+    `until` is when a booking that waits for approval ends by itself.
+    """
+    parameters = {
+        "taken_hold_id": hold_id,
+        "taken_claim_id": claim_id,
+        "taken_now": now,
+        "taken_claim_expires_at": until,
+    }
     if hold_id == allocation_id:
         return Taking(How.HELD, claim_id, subjects, parameters)
     # The session stays as it is; the seats are kept with its first provider.
@@ -321,9 +350,9 @@ async def plan_around(
 ) -> tuple[Plan, int]:
     """The plan for a wish, with what is taken around it, and the duration in minutes.
 
-    One round trip. `clear`: subjects whose ended holds are removed, by who has their locks, and
-    may have an `inquiry`. With `last`, it is good for decisions about all starts up to that one.
-    Raises NotFound.
+    One round trip. `clear`: subjects of whose time is removed what has ended, by who has their
+    locks, and may have an `inquiry`. With `last`, it is good for decisions about all starts up to
+    that one. Raises NotFound.
     """
     plan = await plan_repository.plan(
         where,

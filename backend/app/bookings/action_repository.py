@@ -5,10 +5,22 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, Select, Update, Uuid, bindparam, func, insert, select, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Select,
+    Update,
+    Uuid,
+    bindparam,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.availability.service import Taking, takings
+from app.availability.service import Taking, keeping, kept, takings
 from app.bookings.models import Booking
 from app.bookings.repository import (
     CustomersLimits,
@@ -79,12 +91,12 @@ def _changing() -> Update:
     )
 
 
-def _change() -> Select[Any]:
-    changed = _changing().cte("changed")
+def _change(condition: ColumnElement[bool] | None = None, parts: Sequence[CTE] = ()) -> Select[Any]:
+    changed = _changing().where(true() if condition is None else condition).cte("changed")
     columns = table(Event).c
     event = select(*(bindparam(f"event_{n}", type_=columns[n].type) for n in EVENT_COLUMNS))
     logged = insert(table(Event)).from_select(list(EVENT_COLUMNS), event.select_from(changed))
-    return view_of(changed).add_cte(logged.cte("logged"))
+    return view_of(changed).add_cte(*parts, logged.cte("logged"))
 
 
 def _move(taken: CTE, parts: Sequence[CTE]) -> Select[Any]:
@@ -95,6 +107,7 @@ def _move(taken: CTE, parts: Sequence[CTE]) -> Select[Any]:
 
 
 _CHANGE = Prepared(_change())
+_CONFIRM = Prepared(_change(*keeping()))
 _MOVE = {
     how: Prepared(_move(*taking)) for how, taking in takings(within_customers_limits()).items()
 }
@@ -117,6 +130,17 @@ async def change(
     parameters = _changed(row, changes) | prefixed("event_", event)
     changed: AnyRow = (await _CHANGE.all(session, parameters))[0]
     return changed
+
+
+async def confirm(
+    session: AsyncSession, row: AnyRow, changes: dict[str, Any], *, event: dict[str, Any]
+) -> AnyRow | None:
+    """`change` for what owns its time from now on; None: its time is no longer all there."""
+    subjects = [*row.provider_ids, *row.resource_ids]
+    parameters = _changed(row, changes) | prefixed("event_", event)
+    parameters |= kept(row.id, row.allocation_id, subjects)
+    confirmed: AnyRow | None = await _CONFIRM.first(session, parameters)
+    return confirmed
 
 
 async def move(

@@ -30,6 +30,7 @@ from app.bookings.rules import (
     Role,
     Status,
     approval_ends,
+    impossible,
     must_be_approved_again,
     role_of,
     status_at,
@@ -106,7 +107,24 @@ class ActionService:
     async def confirm(self, booking_id: UUID, seen: IfMatch, caller: Caller) -> BookingOut:
         """Approve a booking that waits for it. Two round trips."""
         case = await self._case(booking_id, Action.CONFIRM, seen, caller)
-        return await self._close(case, {"sequence": case.row.sequence + 1, "expires_at": None})
+        changes = {
+            **_leading_to(Status.CONFIRMED, case.row),
+            "sequence": case.row.sequence + 1,
+            "expires_at": None,
+        }
+        before, after = difference(case.row, changes)
+        event = event_values(
+            _EVENTS[case.action],
+            subject_id=booking_id,
+            actor=caller.actor,
+            before=before,
+            after=after,
+        )
+        confirmed = await actions.confirm(self._session, case.row, changes, event=event)
+        if confirmed is None:
+            # By another machine's clock it has expired, and somebody else wanted the time.
+            raise impossible(Status.EXPIRED)
+        return booking_out(confirmed, caller, case.now)
 
     async def decline(
         self, booking_id: UUID, reason: str, seen: IfMatch, caller: Caller
@@ -288,11 +306,10 @@ class ActionService:
     ) -> AnyRow | None:
         """Move the booking there, for this reason; None: somebody was faster."""
         row = case.row
-        how = taking(opening, candidate, row.id, session_id=new_id())
-        changes = _moved(case, opening, candidate) | {
-            "allocation_id": how.allocation_id,
-            "assigned": reason,
-        }
+        changes = _moved(case, opening, candidate)
+        until = changes.get("expires_at", row.expires_at)
+        how = taking(opening, candidate, row.id, session_id=new_id(), until=until)
+        changes |= {"allocation_id": how.allocation_id, "assigned": reason}
         if case.action is Action.RESCHEDULE and row.manage_salt is not None:
             # Whoever has the mail about the old time need not be who has the new one.
             changes |= self._tokens.new_columns(row.id)

@@ -15,7 +15,7 @@ from app.bookings.assignment import LEAST_BUSY, ROUND_ROBIN, TURNS_REMEMBERED, L
 from app.bookings.rules import RELEASED
 
 _RELEASED = ", ".join(f"'{status}'" for status in sorted(RELEASED))
-_COUNTS = f"b.status NOT IN ({_RELEASED})"
+_COUNTS = f"b.status NOT IN ({_RELEASED}) AND (b.status <> 'pending' OR b.expires_at > :now)"
 
 # When a booking was made, and when somebody joined, are both the database's own time.
 _TURNS = Look(

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.availability.models import Allocation, SeatClaim
 from app.bookings.models import Booking
-from app.bookings.rules import OCCUPYING
+from app.bookings.repository import keeps_time
 from app.database import AnyRow
 
 # No statement can move neighbours in place: Postgres refuses the first that touches the second
@@ -90,7 +90,7 @@ def _ahead(now: datetime) -> Select[*tuple[Any, ...]]:
         Booking.time_zone,
         Booking.seats,
         Booking.sequence,
-    ).where(Booking.starts_at > now, Booking.status.in_(OCCUPYING))
+    ).where(Booking.starts_at > now, keeps_time(now))
 
 
 async def ahead(session: AsyncSession, now: datetime) -> Sequence[AnyRow]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.availability.models import Allocation
 from app.bookings.hold_models import Hold
 from app.bookings.models import Booking
-from app.bookings.rules import OCCUPYING
+from app.bookings.repository import keeps_time
 from app.bookings.waitlist_models import WaitlistEntry
 from app.database import AnyRow
 from app.providers.models import Provider
@@ -39,7 +39,7 @@ async def ahead(
         Booking.duration_minutes,
     ).where(
         Booking.starts_at > now,
-        Booking.status.in_(OCCUPYING),
+        keeps_time(now),
         literal(provider_id) == any_(Booking.provider_ids),
     )
     if start is not None:

@@ -149,7 +149,10 @@ class HoldService:
         before = hold.expires_at
         hold.expires_at = max(before, self._clock() + lifetime)
         hold.is_extended = True
-        if not await self._availability.extend(hold.id, hold.allocation_id, hold.expires_at):
+        subjects = [*hold.provider_ids, *hold.resource_ids]
+        if not await self._availability.extend(
+            hold.id, hold.allocation_id, subjects, hold.expires_at
+        ):
             raise HoldExpired
         await self._session.flush()
         await record(
@@ -218,7 +221,8 @@ class HoldService:
     ) -> AnyRow | None:
         """Hold this candidate's time; None: somebody was faster."""
         now, hold_id, candidate = self._clock(), new_id(), choice.candidate
-        how = taking(opening, candidate, hold_id, session_id=new_id(), held_until=now + lifetime)
+        until = now + lifetime
+        how = taking(opening, candidate, hold_id, session_id=new_id(), until=until, is_hold=True)
         hold = {
             "id": hold_id,
             "allocation_id": how.allocation_id,
@@ -226,7 +230,7 @@ class HoldService:
             "caller": holder.key,
             "secret_digest": secret_digest(secret),
             "assigned": choice.reason,
-            "expires_at": now + lifetime,
+            "expires_at": until,
             **_held(opening, candidate),
         }
         cap = Cap(holder.key, now, self._most)

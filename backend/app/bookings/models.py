@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import (
     TIMESTAMP,
     CheckConstraint,
+    Computed,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -34,8 +35,11 @@ class Booking(Versioned, Base):
     It is kept twice: as instants, and as the wall time and zone that the people agreed on, so that
     a change of the time-zone database can be applied to what lies ahead. While its status occupies
     the calendar it owns an allocation, which is always one of its own provider's: its own, with
-    the same id, or seats of a group session's. `provider_ids` are all who take part, the first
-    among them being `provider_id`, and `resource_ids` the rooms and devices.
+    the same id, or seats of a group session's. While it waits for approval it owns that only until
+    `expires_at`: who finds it in the way after that takes its time, whether or not anybody has
+    noted yet that it has expired. Once it is agreed the allocation must be there, which is what
+    `owned_allocation_id` is for. `provider_ids` are all who take part, the first among them being
+    `provider_id`, and `resource_ids` the rooms and devices.
 
     It is a customer's, who has an account, or a guest's, who has the address and a manage token.
 
@@ -46,7 +50,7 @@ class Booking(Versioned, Base):
     __table_args__ = (
         PrimaryKeyConstraint("provider_id", "id"),
         ForeignKeyConstraint(
-            ["provider_id", "allocation_id"],
+            ["provider_id", "owned_allocation_id"],
             ["allocations.subject_id", "allocations.id"],
             # A move gives back the old time before it takes the new one.
             deferrable=True,
@@ -56,7 +60,7 @@ class Booking(Versioned, Base):
         Index("uq_bookings_reference", "reference", unique=True),
         Index(None, "customer_id", "starts_at"),
         Index(None, "provider_id", "starts_at"),
-        Index(None, "provider_id", "allocation_id"),
+        Index(None, "provider_id", "owned_allocation_id"),
         Index(None, "service_id", "starts_at"),
         # Most are given by one provider alone, who is found above.
         Index(
@@ -90,6 +94,9 @@ class Booking(Versioned, Base):
     provider_id: Mapped[UUID] = mapped_column(ForeignKey("providers.id"))
     service_id: Mapped[UUID] = mapped_column(ForeignKey("services.id"))
     allocation_id: Mapped[UUID | None]
+    owned_allocation_id: Mapped[UUID | None] = mapped_column(
+        Computed("CASE WHEN status <> 'pending' THEN allocation_id END", persisted=True)
+    )
     customer_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
     series_id: Mapped[UUID | None] = mapped_column(ForeignKey(BookingSeries.id))
     location_id: Mapped[UUID | None] = mapped_column(ForeignKey("locations.id"))

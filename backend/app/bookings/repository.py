@@ -25,6 +25,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    not_,
     or_,
     select,
     update,
@@ -136,6 +137,22 @@ def all_taken(taken: CTE) -> ColumnElement[bool]:
     return count >= bindparam("taken_subjects", type_=Integer())
 
 
+def keeps_time(now: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
+    """Whether a booking occupies the calendar: what has expired does not, noted or not."""
+    return and_(Booking.status.in_(_literals(OCCUPYING)), not_(_has_waited(now)))
+
+
+def counts(now: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
+    """Whether a booking takes place, or has done so."""
+    return and_(Booking.status.not_in(_literals(RELEASED)), not_(_has_waited(now)))
+
+
+def _has_waited(now: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
+    """As `rules.status_at` has it: a request that nobody approved in time."""
+    is_pending = Booking.status == literal_column(f"'{Status.PENDING}'")
+    return and_(is_pending, Booking.expires_at <= now)
+
+
 def within_customers_limits() -> ColumnElement[bool]:
     """Whether the customer may have one more of the service; nobody's limits are NULL."""
     mine = select(func.count()).where(
@@ -147,13 +164,9 @@ def within_customers_limits() -> ColumnElement[bool]:
         bindparam(f"limits_{name}", type_=TIMESTAMP(timezone=True))
         for name in ("now", "day_start", "day_end")
     )
-    active = mine.where(
-        Booking.status.in_(_literals(OCCUPYING)), Booking.ends_at > now
-    ).scalar_subquery()
+    active = mine.where(keeps_time(now), Booking.ends_at > now).scalar_subquery()
     that_day = mine.where(
-        Booking.status.not_in(_literals(RELEASED)),
-        Booking.starts_at >= begins,
-        Booking.starts_at < ends,
+        counts(now), Booking.starts_at >= begins, Booking.starts_at < ends
     ).scalar_subquery()
     most_active, most_a_day = (
         bindparam(f"limits_{name}", type_=Integer()) for name in ("active", "per_day")
@@ -357,10 +370,9 @@ def _is_given_by(provider_ids: ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 def _has_status(status: str, now: datetime) -> ColumnElement[bool]:
-    """As `rules.status_at` has it: what has expired is not pending, even if no one has noticed."""
-    waited = and_(Booking.status == Status.PENDING.value, Booking.expires_at <= now)
+    """What has expired is not pending, even if no one has noticed."""
     if status == Status.EXPIRED:
-        return or_(Booking.status == status, waited)
+        return or_(Booking.status == status, _has_waited(now))
     if status == Status.PENDING:
         return and_(Booking.status == status, Booking.expires_at > now)
     return Booking.status == status

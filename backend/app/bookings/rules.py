@@ -178,10 +178,15 @@ def why_not(role: Role, action: Action, booking: BookingLike, now: datetime) -> 
         return Forbidden()
     status = status_at(booking, now)
     if status not in TRANSITIONS[action][0]:
-        return InvalidTransition(f"A booking that is {status} cannot take this action.")
+        return impossible(status)
     if action is Action.REASSIGN and (booking.is_collective or len(booking.provider_ids) > 1):
         return InvalidTransition("All of the service's providers give it together.")
     return _against_policy(role, action, booking, now)
+
+
+def impossible(status: Status) -> InvalidTransition:
+    """What to raise when a booking of this status cannot take an action."""
+    return InvalidTransition(f"A booking that is {status} cannot take this action.")
 
 
 def _against_policy(

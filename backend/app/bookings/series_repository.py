@@ -27,8 +27,8 @@ from sqlalchemy.orm.attributes import flag_modified
 
 from app.availability.service import Taking, json_value, many_takings, taken_many
 from app.bookings.models import Booking
-from app.bookings.repository import NEW_BOOKING, view_of
-from app.bookings.rules import OCCUPYING, RELEASED, Status
+from app.bookings.repository import NEW_BOOKING, counts, keeps_time, view_of
+from app.bookings.rules import Status
 from app.bookings.series_models import BookingSeries
 from app.catalog.models import Service
 from app.core.events import EVENT_COLUMNS, Event
@@ -217,7 +217,7 @@ async def starts_of_customer(
 
     The same bookings count as `repository.CustomersLimits` says.
     """
-    is_active = Booking.status.in_(sorted(OCCUPYING)) & (Booking.ends_at > now)
+    is_active = keeps_time(now) & (Booking.ends_at > now)
     in_span = Booking.starts_at.between(*between)
     row = (
         await session.execute(
@@ -227,7 +227,7 @@ async def starts_of_customer(
             ).where(
                 Booking.customer_id == customer_id,
                 Booking.service_id == service_id,
-                Booking.status.not_in(sorted(RELEASED)),
+                counts(now),
                 is_active | in_span,
             )
         )

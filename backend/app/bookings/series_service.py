@@ -281,11 +281,12 @@ class SeriesService:
         bookings: list[dict[str, Any]] = []
         for opening in openings:
             booking_id, candidate = new_id(), opening.candidates[0]
-            how = taking(opening, candidate, booking_id, session_id=new_id())
+            booking = new_booking(opening, candidate, now)
+            until = booking["expires_at"]
+            how = taking(opening, candidate, booking_id, session_id=new_id(), until=until)
             takings.append(how)
             bookings.append(
-                new_booking(opening, candidate, now)
-                | {"id": booking_id, "allocation_id": how.allocation_id, **given}
+                booking | {"id": booking_id, "allocation_id": how.allocation_id, **given}
             )
         events = [
             event_values(

@@ -232,24 +232,23 @@ class BookingService:
     ) -> AnyRow | None:
         """Book this candidate; None: somebody was faster."""
         booking_id, actor = new_id(), principal.actor if principal else GUEST.actor
+        now = self._clock()
+        booking = new_booking(opening, candidate, now) | given
+        until = booking["expires_at"]
         if hold is None:
-            how = taking(opening, candidate, booking_id, session_id=new_id())
+            how = taking(opening, candidate, booking_id, session_id=new_id(), until=until)
         else:
             how = taking_held(
                 booking_id,
                 hold_id=hold.id,
                 allocation_id=hold.allocation_id,
                 subjects=len(candidate.subject_ids),
-                now=self._clock(),
+                now=now,
+                until=until,
             )
-        booking = new_booking(opening, candidate, self._clock()) | {
-            "id": booking_id,
-            "allocation_id": how.allocation_id,
-            **given,
-        }
+        booking |= {"id": booking_id, "allocation_id": how.allocation_id}
         if booking["guest_email"] is not None:
             booking |= self._tokens.new_columns(booking_id)
-        now = self._clock()
         limits = customers_limits(opening, candidate, booking["customer_id"], now)
         try:
             row = await repository.book(

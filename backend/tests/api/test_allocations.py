@@ -14,6 +14,7 @@ from tests.business import Business, ok
 NINE = datetime(2026, 3, 3, 9, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
+OWNS = "fk_bookings_provider_id_owned_allocation_id_allocations"
 OVERLAP, CHECK, FOREIGN_KEY, NOT_NULL = "23P01", "23514", "23503", "23502"
 
 
@@ -124,15 +125,19 @@ async def test_nobody_sits_where_there_is_no_seat(database: "asyncpg.Connection[
     assert (await refusal(database.execute(join, group)))[0] == CHECK
 
 
-async def test_kinds_are_known_and_only_holds_expire(database: "asyncpg.Connection[Any]") -> None:
+async def test_kinds_are_known_and_holds_and_requests_expire(
+    database: "asyncpg.Connection[Any]",
+) -> None:
     subject, during = uuid.uuid4(), asyncpg.Range(NINE, NINE + HOUR)
     for columns, name in (
         ({"kind": "whim"}, "ck_allocations_kind_known"),
-        ({"kind": "hold"}, "ck_allocations_only_holds_expire"),
-        ({"expires_at": NINE}, "ck_allocations_only_holds_expire"),
+        ({"kind": "hold"}, "ck_allocations_holds_expire"),
+        ({"kind": "time_off", "expires_at": NINE}, "ck_allocations_time_off_stays"),
     ):
         assert await refusal(allocate(database, subject, during, **columns)) == (CHECK, name)
     await allocate(database, subject, during, kind="hold", expires_at=NINE)
+    later = asyncpg.Range(NINE + HOUR, NINE + 2 * HOUR)
+    await allocate(database, subject, later, kind="booking", expires_at=NINE)
 
 
 # --- Bookings and their allocations ----------------------------------------------------------
@@ -173,7 +178,12 @@ async def test_the_allocation_of_a_booking_that_stands_cannot_vanish(
     database: "asyncpg.Connection[Any]", booking: dict[str, Any]
 ) -> None:
     refused = await refusal(database.execute("DELETE FROM allocations"))
-    assert refused == (FOREIGN_KEY, "fk_bookings_provider_id_allocation_id_allocations")
+    assert refused == (FOREIGN_KEY, OWNS)
+    await database.execute("UPDATE bookings SET status = 'pending'")
+    await database.execute("DELETE FROM allocations")
+    # What a request has asked for may be gone; then nobody can agree to it.
+    refused = await refusal(database.execute("UPDATE bookings SET status = 'confirmed'"))
+    assert refused == (FOREIGN_KEY, OWNS)
 
 
 async def test_a_booking_cannot_own_time_of_another_provider(
@@ -181,7 +191,7 @@ async def test_a_booking_cannot_own_time_of_another_provider(
 ) -> None:
     other = uuid.UUID((await business.provider())["id"])
     foreign = await allocate(database, other, asyncpg.Range(NINE, NINE + HOUR))
-    constraint = (FOREIGN_KEY, "fk_bookings_provider_id_allocation_id_allocations")
+    constraint = (FOREIGN_KEY, OWNS)
     steal = database.execute("UPDATE bookings SET allocation_id = $1", foreign)
     assert await refusal(steal) == constraint
     move = database.execute("UPDATE bookings SET provider_id = $1", other)

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -78,6 +78,41 @@ async def test_of_two_confirmations_one_wins(
     confirmed = "SELECT count(*) FROM events WHERE type = 'booking.confirmed'"
     assert await database.fetchval(confirmed) == ROUNDS
     await assert_whole(database)
+
+
+@pytest.mark.parametrize("capacity", [1, 2], ids=["alone", "in-groups"])
+async def test_at_its_deadline_a_request_is_confirmed_or_its_time_is_anothers(
+    settings: Settings,
+    server: Server,
+    business: Business,
+    database: "asyncpg.Connection[Any]",
+    capacity: int,
+) -> None:
+    service = await business.service(approval="required", capacity=capacity)
+    await business.provider(service, zone="UTC", hours=ROUND_THE_CLOCK)
+    admin, monday = await business.admin(), next_monday()
+    results = []
+    async with customers(settings, server, 2) as (ada, bob):
+        for number in range(ROUNDS):
+            start = monday + timedelta(minutes=30 * number)
+            request = await book(ada, service, start, seats=capacity)
+            for change in (
+                "UPDATE bookings SET expires_at = $2 WHERE id = $1",
+                "UPDATE allocations SET expires_at = $2 WHERE id = $1",
+                "UPDATE session_seats SET expires_at = $2 WHERE id = $1",
+            ):
+                deadline = datetime.now(UTC) + timedelta(milliseconds=2 * number)
+                await database.execute(change, request["id"], deadline)
+            wanted = {"service_id": service["id"], "start": start.isoformat(), "seats": capacity}
+            results.append(
+                await race(act(admin, request, "confirm"), bob.post("/bookings", wanted))
+            )
+    assert [200, 201] not in results
+    lost = [said for pair in results for said in pair if said not in {200, 201}]
+    assert set(lost) <= {"invalid_transition", "slot_taken", "no_seats_left"}
+    assert await double_bookings(database) == 0
+    owned = "SELECT count(owned_allocation_id) FROM bookings"
+    assert await database.fetchval(owned) == sum(pair[0] == 200 for pair in results)
 
 
 async def test_who_cancels_and_who_completes_do_not_both_win(
