@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.admin.dependencies import Reports
@@ -17,12 +17,11 @@ from app.core.dependencies import AppSettings
 from app.core.errors import Forbidden, NotAcceptable, Unauthenticated, ValidationFailed
 from app.core.negotiation import preferred
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 from app.core.schemas import Day, Zone
 
-router = APIRouter(
+router = ApiRouter(
     prefix="/reports",
-    route_class=ApiRoute,
     dependencies=[Depends(require(Permission.REPORTS_READ))],
 )
 

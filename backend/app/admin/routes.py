@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 
 from app.admin.dependencies import AdminReader
 from app.admin.report_routes import router as reports
@@ -15,9 +15,9 @@ from app.auth.permissions import Permission
 from app.core.errors import Forbidden, Unauthenticated, ValidationFailed
 from app.core.pagination import Page, Paging
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 
-router = APIRouter(prefix="/admin", tags=["admin"], route_class=ApiRoute)
+router = ApiRouter(prefix="/admin", tags=["admin"])
 router.include_router(users)
 router.include_router(roles)
 router.include_router(reports)

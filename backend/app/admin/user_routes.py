@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response, status
+from fastapi import Depends, Query, Response, status
 
 from app.auth.dependencies import Idempotent, Privacy, Users, UsersReader, require
 from app.auth.errors import EmailDomainNotAllowed
@@ -24,9 +24,9 @@ from app.core.errors import (
 from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 
-router = APIRouter(prefix="/users", route_class=ApiRoute)
+router = ApiRouter(prefix="/users")
 
 Reader = Depends(require(Permission.USERS_READ))
 Writer = Annotated[Principal, Depends(require(Permission.USERS_WRITE))]

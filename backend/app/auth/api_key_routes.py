@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import status
 
 from app.auth.api_key_schemas import ApiKeyCreate, ApiKeyCreated, ApiKeyOut
 from app.auth.dependencies import ApiKeys, ApiKeysReader, SessionPrincipal
@@ -10,9 +10,9 @@ from app.auth.errors import InvalidToken, TokenExpired, TooManyApiKeys
 from app.core.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
 from app.core.pagination import Page, Paging
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 
-router = APIRouter(prefix="/auth/api-keys", tags=["auth"], route_class=ApiRoute)
+router = ApiRouter(prefix="/auth/api-keys", tags=["auth"])
 
 
 @router.get(

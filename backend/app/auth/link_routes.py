@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, status
+from fastapi import status
 
 from app.auth.dependencies import CurrentPrincipal, Idempotent, Recovery
 from app.auth.errors import InvalidToken, LinkExpired, TokenExpired
@@ -16,9 +16,9 @@ from app.core.errors import (
     ValidationFailed,
 )
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 
-router = APIRouter(route_class=ApiRoute)
+router = ApiRouter()
 
 _resend_throttled = throttled("email_resend")
 _forgot_throttled = throttled("password_forgot")

@@ -7,7 +7,7 @@ that lost an answer starts again: only the last secret, and the last recovery co
 
 from typing import Annotated
 
-from fastapi import APIRouter, status
+from fastapi import status
 
 from app.auth.dependencies import Mfa, MfaReader, SessionPrincipal
 from app.auth.errors import (
@@ -35,9 +35,9 @@ from app.core.errors import (
     ValidationFailed,
 )
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 
-router = APIRouter(prefix="/auth/mfa", tags=["auth"], route_class=ApiRoute)
+router = ApiRouter(prefix="/auth/mfa", tags=["auth"])
 
 _PasswordThrottle = Annotated[Throttle, throttled("password_check")]
 _token_problems = (Unauthenticated, InvalidToken, TokenExpired, Forbidden)

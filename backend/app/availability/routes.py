@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from app.availability.asking import AskingRoute, as_response
 from app.availability.dependencies import FreeTimesReader
@@ -24,11 +24,11 @@ from app.availability.schemas import (
 from app.availability.service import Wish
 from app.core.errors import NotFound, ValidationFailed
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 from app.core.schemas import Instant
 
-router = APIRouter(prefix="/availability", tags=["availability"], route_class=ApiRoute)
-asking = APIRouter(prefix="/availability", tags=["availability"], route_class=AskingRoute)
+router = ApiRouter(prefix="/availability", tags=["availability"])
+asking = ApiRouter(prefix="/availability", tags=["availability"], route_class=AskingRoute)
 
 
 @asking.get(

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response, status
+from fastapi import Query, Response, status
 
 from app.auth.dependencies import CurrentPrincipal, Idempotent
 from app.availability.dependencies import TimeOffs, TimeOffsReader
@@ -18,12 +18,10 @@ from app.core.errors import (
 from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 from app.core.schemas import Instant
 
-router = APIRouter(
-    prefix="/providers/{provider_id}/time-off", tags=["schedules"], route_class=ApiRoute
-)
+router = ApiRouter(prefix="/providers/{provider_id}/time-off", tags=["schedules"])
 
 
 @router.get(

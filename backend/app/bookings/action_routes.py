@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from app.auth.dependencies import CurrentPrincipal, Idempotent
 from app.availability.errors import NoSeatsLeft, SlotHeld, SlotTaken, SlotUnavailable
@@ -30,9 +30,9 @@ from app.core.errors import (
 )
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 
-router = APIRouter(prefix="/bookings/{booking_id}", tags=["bookings"], route_class=ApiRoute)
+router = ApiRouter(prefix="/bookings/{booking_id}", tags=["bookings"])
 
 
 def _refusals(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:

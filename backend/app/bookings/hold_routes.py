@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response, status
+from fastapi import Request, Response, status
 
 from app.auth.dependencies import Idempotent
 from app.availability.errors import NoSeatsLeft, SlotHeld, SlotTaken, SlotUnavailable
@@ -21,9 +21,9 @@ from app.core.errors import (
 from app.core.idempotency import seal_answer
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 
-router = APIRouter(prefix="/holds", tags=["holds"], route_class=ApiRoute)
+router = ApiRouter(prefix="/holds", tags=["holds"])
 
 
 @router.post(

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import Path, Request, Response
 
 from app.auth.dependencies import Idempotent
 from app.auth.errors import LinkExpired
@@ -20,9 +20,9 @@ from app.core.errors import (
 from app.core.idempotency import seal_answer
 from app.core.preconditions import Precondition, answer_in_full, etag
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 
-router = APIRouter(prefix="/manage/{token}", tags=["manage"], route_class=ApiRoute)
+router = ApiRouter(prefix="/manage/{token}", tags=["manage"])
 
 Token = Annotated[str, Path(max_length=200, description="What followed `#token=` in the link.")]
 

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response, status
+from fastapi import Query, Request, Response, status
 
 from app.auth.dependencies import CurrentPrincipal, Idempotent
 from app.auth.errors import EmailDomainNotAllowed
@@ -34,7 +34,7 @@ from app.core.idempotency import seal_answer
 from app.core.pagination import Page, Paging, everything, sorted_by
 from app.core.preconditions import answer_in_full, etag
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 from app.core.schemas import Instant
 
 
@@ -42,7 +42,7 @@ class CalendarResponse(Response):
     media_type = "text/calendar; charset=utf-8"
 
 
-router = APIRouter(prefix="/bookings", tags=["bookings"], route_class=ApiRoute)
+router = ApiRouter(prefix="/bookings", tags=["bookings"])
 
 
 @router.post(

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response, status
+from fastapi import Depends, Request, Response, status
 
 from app.auth.dependencies import CurrentPrincipal, Idempotent, require
 from app.auth.permissions import Permission
@@ -26,9 +26,9 @@ from app.core.errors import (
 )
 from app.core.preconditions import Precondition, answer_in_full, etag
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 
-router = APIRouter(prefix="/booking-series", tags=["booking series"], route_class=ApiRoute)
+router = ApiRouter(prefix="/booking-series", tags=["booking series"])
 
 Booker = Annotated[Principal, Depends(require(Permission.BOOKINGS_CREATE))]
 

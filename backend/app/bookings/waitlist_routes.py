@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response, status
+from fastapi import Depends, Request, Response, status
 
 from app.auth.dependencies import CurrentPrincipal, Idempotent, require
 from app.auth.permissions import Permission
@@ -24,9 +24,9 @@ from app.core.errors import (
 from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 
-router = APIRouter(prefix="/waitlist", tags=["waiting list"], route_class=ApiRoute)
+router = ApiRouter(prefix="/waitlist", tags=["waiting list"])
 
 Booker = Annotated[Principal, Depends(require(Permission.BOOKINGS_CREATE))]
 

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response, status
+from fastapi import Depends, Query, Response, status
 
 from app.auth.dependencies import Idempotent, MaybePrincipal, require
 from app.auth.permissions import Permission
@@ -21,9 +21,9 @@ from app.core.errors import (
 from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 
-router = APIRouter(prefix="/resources", tags=["resources"], route_class=ApiRoute)
+router = ApiRouter(prefix="/resources", tags=["resources"])
 
 ResourcesWriter = Annotated[Principal, Depends(require(Permission.RESOURCES_WRITE))]
 

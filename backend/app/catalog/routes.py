@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response, status
+from fastapi import Depends, Query, Response, status
 
 from app.auth.dependencies import Idempotent, MaybePrincipal, require
 from app.auth.permissions import Permission
@@ -29,10 +29,10 @@ from app.core.errors import (
 from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 
-services = APIRouter(prefix="/services", tags=["services"], route_class=ApiRoute)
-locations = APIRouter(prefix="/locations", tags=["locations"], route_class=ApiRoute)
+services = ApiRouter(prefix="/services", tags=["services"])
+locations = ApiRouter(prefix="/locations", tags=["locations"])
 
 ServicesWriter = Annotated[Principal, Depends(require(Permission.SERVICES_WRITE))]
 LocationsWriter = Annotated[Principal, Depends(require(Permission.LOCATIONS_WRITE))]

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from time import perf_counter
 from typing import Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, Field
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -13,13 +13,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.dependencies import AppSettings
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 from app.database import Database
 
 VERSION = "0.1.0"
 CHECK_TIMEOUT_SECONDS = 2.0
 
-router = APIRouter(tags=["system"], route_class=ApiRoute)
+router = ApiRouter(tags=["system"])
 
 
 class Links(BaseModel):

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response, status
+from fastapi import Depends, Query, Response, status
 
 from app.auth.dependencies import Idempotent, MaybePrincipal, require
 from app.auth.permissions import Permission
@@ -20,7 +20,7 @@ from app.core.errors import (
 from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 from app.providers.dependencies import Providers, ProvidersReader
 from app.providers.schemas import (
     Assignments,
@@ -30,8 +30,8 @@ from app.providers.schemas import (
     ProviderPatch,
 )
 
-providers = APIRouter(prefix="/providers", tags=["providers"], route_class=ApiRoute)
-assignments = APIRouter(prefix="/services", tags=["services"], route_class=ApiRoute)
+providers = ApiRouter(prefix="/providers", tags=["providers"])
+assignments = ApiRouter(prefix="/services", tags=["services"])
 
 ProvidersWriter = Annotated[Principal, Depends(require(Permission.PROVIDERS_WRITE))]
 ServicesWriter = Annotated[Principal, Depends(require(Permission.SERVICES_WRITE))]

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from app.auth.dependencies import CurrentPrincipal, MaybePrincipal
 from app.core.errors import (
@@ -16,14 +16,12 @@ from app.core.errors import (
 from app.core.pagination import Page, Paging, sorted_by
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 from app.core.schemas import Day
 from app.schedules.dependencies import Schedules, SchedulesReader
 from app.schedules.schemas import OverrideChanged, OverrideIn, OverrideOut, OverrideRemoved
 
-router = APIRouter(
-    prefix="/providers/{provider_id}/overrides", tags=["schedules"], route_class=ApiRoute
-)
+router = ApiRouter(prefix="/providers/{provider_id}/overrides", tags=["schedules"])
 
 DayInPath = Annotated[Day, Path(description="In the schedule's zone.")]
 

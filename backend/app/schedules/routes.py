@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from app.auth.dependencies import CurrentPrincipal, MaybePrincipal
 from app.core.errors import (
@@ -14,11 +14,11 @@ from app.core.errors import (
 )
 from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
-from app.core.routing import ApiRoute
+from app.core.routing import ApiRouter
 from app.schedules.dependencies import Schedules, SchedulesReader
 from app.schedules.schemas import ScheduleChanged, ScheduleIn, ScheduleOut
 
-router = APIRouter(prefix="/providers", tags=["schedules"], route_class=ApiRoute)
+router = ApiRouter(prefix="/providers", tags=["schedules"])
 
 
 @router.get(
