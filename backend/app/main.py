@@ -15,6 +15,7 @@ from app.admin.routes import router as admin
 from app.auth.api_key_authenticator import ApiKeyAuthenticator
 from app.auth.api_key_routes import router as api_keys
 from app.auth.authenticator import Authenticator
+from app.auth.callers import Callers
 from app.auth.codes import TotpSecrets
 from app.auth.dependencies import current_session
 from app.auth.link_tokens import LinkTokens
@@ -29,6 +30,7 @@ from app.availability.time_off_routes import router as time_off
 from app.bookings.action_routes import router as booking_actions
 from app.bookings.commitments import BookingCommitments
 from app.bookings.hold_routes import router as holds
+from app.bookings.limits import limits as booking_limits
 from app.bookings.manage_routes import router as manage
 from app.bookings.personal_data import (
     BookingsOfGuests,
@@ -59,6 +61,7 @@ from app.core.middleware.head import HeadMiddleware
 from app.core.middleware.hosts import HostCheck
 from app.core.middleware.measuring import MeasuringMiddleware, Usage
 from app.core.middleware.proxies import ProxyCheck
+from app.core.middleware.rate_limit import RateLimitMiddleware
 from app.core.middleware.request_context import RequestContextMiddleware
 from app.core.middleware.security_headers import security_headers
 from app.core.middleware.time_limit import TimeLimitMiddleware
@@ -68,7 +71,7 @@ from app.core.migrations import migration_head
 from app.core.openapi import describe
 from app.core.personal_data import AnswersToPeople, EventsAboutPeople, PersonalData
 from app.core.problems import add_problem_handlers, escaped_problem
-from app.core.rate_limit import RateLimiter
+from app.core.rate_limit import Policy, RateLimiter
 from app.core.redis import create_redis
 from app.core.reporting import load_tracing, report_request, sentry_transaction, start_reporting
 from app.core.scrape import QueueWatch
@@ -176,6 +179,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.api_key_authenticator = ApiKeyAuthenticator(
         state.database, state.clock, require_mfa_for_admins=settings.REQUIRE_MFA_FOR_ADMINS
     )
+    keys = state.api_key_authenticator if settings.API_KEYS_ENABLED else None
+    state.callers = Callers(state.signer, state.clock, keys)
     state.answer_cache = AnswerCache()
     state.migration_head = migration_head()
     if settings.ENABLE_METRICS:
@@ -234,6 +239,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             seconds=settings.REQUEST_BODY_TIMEOUT,
         ),
         Middleware(TimeLimitMiddleware, seconds=settings.REQUEST_TIMEOUT),
+        *([_rate_limits(settings)] if settings.RATE_LIMIT_ENABLED else []),
         Middleware(HeadMiddleware),
         Middleware(TransactionRetryMiddleware, is_retryable=should_retry),
     ]
@@ -260,6 +266,16 @@ def _pools(app: FastAPI) -> Usage:
 def _proxies(settings: Settings) -> ProxyCheck:
     return ProxyCheck(
         settings.trusted_networks, trusts_sockets=UNIX_SOCKETS in settings.TRUSTED_PROXIES
+    )
+
+
+def _rate_limits(settings: Settings) -> Middleware:
+    general = Policy("default", settings.RATE_LIMIT_REQUESTS, settings.RATE_LIMIT_WINDOW)
+    return Middleware(
+        RateLimitMiddleware,
+        prefix=settings.API_V1_STR,
+        general=general,
+        writing=booking_limits(settings),
     )
 
 

@@ -6,6 +6,7 @@ compared and its expiry looked at each time all the same.
 
 import hmac
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import structlog
 from cachetools import LRUCache
@@ -22,6 +23,7 @@ from app.database import Database
 
 USE_NOTED_EVERY = timedelta(minutes=1)
 _NOTED_KEYS = 10_000
+_KNOWN_KEYS = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +36,7 @@ class ApiKeyAuthenticator:
         self._clock = clock
         self._require_mfa = require_mfa_for_admins
         self._standings: ShortMemory[str, KeyStanding] = ShortMemory()
+        self._known: LRUCache[bytes, UUID] = LRUCache(_KNOWN_KEYS)
         self._noted: LRUCache[object, datetime] = LRUCache(_NOTED_KEYS)
 
     async def authenticate(self, key: str) -> Principal:
@@ -49,6 +52,7 @@ class ApiKeyAuthenticator:
         standing = self._standings.get(presented.prefix) or await self._look_up(presented.prefix)
         if not hmac.compare_digest(standing.digest, presented.digest):
             raise InvalidToken
+        self._known[presented.digest] = standing.key_id
         now = self._clock()
         if standing.expires_at is not None and standing.expires_at <= now:
             raise TokenExpired
@@ -67,6 +71,13 @@ class ApiKeyAuthenticator:
             ),
             key_id=standing.key_id,
         )
+
+    def known(self, key: str) -> UUID | None:
+        """The id of a key that this process has found good before, whatever became of it since."""
+        try:
+            return self._known.get(read_key(key).digest)
+        except InvalidToken:
+            return None
 
     async def _look_up(self, prefix: str) -> KeyStanding:
         asked_at = self._standings.timer()

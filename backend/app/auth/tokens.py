@@ -24,6 +24,7 @@ ACCESS = "access"
 _MAXIMUM_TOKEN_BYTES = 2048
 _REQUIRED = ("sub", "jti", "aud", "iss")
 _CLOCK_SKEW_SECONDS = 5
+_REMEMBERED_TOKENS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,9 @@ class TokenSigner:
         self._algorithm = settings.ALGORITHM
         self._audience = f"{ISSUER}:{settings.ENVIRONMENT}"
         self.lifetime = timedelta(minutes=settings.ACCESS_TOKEN_EXPIRE_MINUTES)
+        # By digests: what is read from memory is no token. A signature takes longer to check than
+        # all else that a request needs, and the limits ask whose it is before the route does.
+        self._verified: dict[bytes, _Verified] = {}
 
     def issue(self, claims: Claims, now: datetime) -> str:
         return jwt.encode(
@@ -65,6 +69,14 @@ class TokenSigner:
             TokenExpired: it was valid once.
             InvalidToken: anything else is wrong with it.
         """
+        digest = hashlib.sha256(token.encode(errors="replace")).digest()
+        verified = self._verified.get(digest)
+        if verified is None:
+            verified = self._verify(token)
+            self._remember(digest, verified)
+        return verified.claims_at(int(now.timestamp()))
+
+    def _verify(self, token: str) -> "_Verified":
         if not self._key or len(token.encode(errors="replace")) > _MAXIMUM_TOKEN_BYTES:
             raise InvalidToken
         try:
@@ -74,7 +86,7 @@ class TokenSigner:
                 algorithms=[self._algorithm],
                 audience=self._audience,
                 issuer=ISSUER,
-                # Times are compared below, by the application's clock instead of jose's.
+                # Times are compared whenever it is presented, by the application's clock.
                 options={
                     "verify_exp": False,
                     "verify_nbf": False,
@@ -82,23 +94,39 @@ class TokenSigner:
                     **{f"require_{name}": True for name in _REQUIRED},
                 },
             )
-            return _claims(payload, int(now.timestamp()))
-        except TokenExpired:
-            raise
+            return _verified(payload)
         except Exception:  # noqa: BLE001 - jose raises RecursionError, KeyError and more on junk
             raise InvalidToken from None
 
+    def _remember(self, digest: bytes, verified: "_Verified") -> None:
+        if len(self._verified) >= _REMEMBERED_TOKENS:
+            del self._verified[next(iter(self._verified))]
+        self._verified[digest] = verified
 
-def _claims(payload: dict[str, Any], now: int) -> Claims:
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What a genuine token says; whether it holds depends on the time."""
+
+    claims: Claims
+    begins: int
+    expires: int
+
+    def claims_at(self, now: int) -> Claims:
+        if self.begins > now + _CLOCK_SKEW_SECONDS:
+            raise InvalidToken
+        if self.expires <= now:
+            raise TokenExpired
+        return self.claims
+
+
+def _verified(payload: dict[str, Any]) -> _Verified:
     times = [payload["exp"], payload["nbf"], payload["iat"]]
     if payload["kind"] != ACCESS or any(type(time) is not int for time in times):
         raise InvalidToken
     expires, not_before, issued = times
-    if max(not_before, issued) > now + _CLOCK_SKEW_SECONDS:
-        raise InvalidToken
-    if expires <= now:
-        raise TokenExpired
-    return Claims(UUID(payload["sub"]), UUID(payload["sid"]))
+    claims = Claims(UUID(payload["sub"]), UUID(payload["sid"]))
+    return _Verified(claims, max(not_before, issued), expires)
 
 
 class RefreshTokens:

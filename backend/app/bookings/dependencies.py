@@ -26,9 +26,6 @@ from app.core.errors import Forbidden
 from app.core.rate_limit import Policy, network_of
 from app.core.unit_of_work import ReadSession, Session
 
-HOLDS: Final = Limits(
-    address=Policy("holds", 120, QUARTER), overall=Policy("holds-overall", 6000, MINUTE)
-)
 GUEST_BOOKINGS: Final = Limits(
     account=Policy("guest-bookings-email", 10, HOUR),
     address=Policy("guest-bookings", 60, HOUR),
@@ -142,12 +139,6 @@ async def booker_or_visitor(principal: MaybePrincipal) -> Principal | None:
 BookerOrVisitor = Annotated[Principal | None, Depends(booker_or_visitor)]
 
 
-async def holds_throttle(request: Request, response: Response, principal: MaybePrincipal) -> None:
-    """Limit how often somebody holds: an account, or all visitors from one network."""
-    who = str(principal.user_id) if principal else _network(request)
-    await Throttle(request.app.state.rate_limiter, HOLDS, who, response).enter()
-
-
 async def guest_throttle(
     request: Request, response: Response, principal: MaybePrincipal
 ) -> Throttle | None:
@@ -164,7 +155,6 @@ def _network(request: Request) -> str:
     return network_of(request.client.host if request.client else "")
 
 
-holds_throttled = Depends(holds_throttle)
 guests_throttled = Depends(guest_throttle)
 GuestThrottle = Annotated[Throttle | None, guests_throttled]
 

@@ -7,7 +7,7 @@ from fastapi import Request, Response, status
 
 from app.auth.dependencies import Idempotent
 from app.availability.errors import NoSeatsLeft, SlotHeld, SlotTaken, SlotUnavailable
-from app.bookings.dependencies import CallersHolder, HoldProof, Holds, holds_throttled
+from app.bookings.dependencies import CallersHolder, HoldProof, Holds
 from app.bookings.errors import HoldExpired, PolicyViolation
 from app.bookings.hold_schemas import HoldCreate, HoldCreated, HoldExtension, HoldOut
 from app.core.errors import (
@@ -48,7 +48,7 @@ router = ApiRouter(prefix="/holds", tags=["holds"])
         RateLimited,
     ),
     openapi_extra={"security": [{}]},
-    dependencies=[holds_throttled, Idempotent],
+    dependencies=[Idempotent],
 )
 async def create_hold(
     wanted: HoldCreate, holder: CallersHolder, holds: Holds, request: Request, response: Response
@@ -67,7 +67,6 @@ async def create_hold(
     responses=problems(
         NotFound, HoldExpired, PolicyViolation, ValidationFailed, VersionMismatch, RateLimited
     ),
-    dependencies=[holds_throttled],
 )
 async def extend_hold(
     hold_id: UUID,
@@ -90,7 +89,6 @@ async def extend_hold(
     summary="End a hold",
     description="Its time is offered again at once.",
     responses=problems(NotFound, HoldExpired, ValidationFailed, VersionMismatch, RateLimited),
-    dependencies=[holds_throttled],
 )
 async def end_hold(hold_id: UUID, proof: HoldProof, holds: Holds, seen: Precondition) -> None:
     await holds.give_up(hold_id, seen, proof)

@@ -3,7 +3,8 @@
 Windows slide: what happened in the window before counts by the share of it that the last
 `window_seconds` still cover. Redis counts in one script, by its own clock, so the numbers are exact
 however many ask at once and whatever the clocks of the API's machines say. Where Redis is away or
-frozen each process counts for itself, and asks Redis again every few seconds.
+frozen, each process counts for itself what guards a secret, does not count the rest, and asks Redis
+again every few seconds.
 
 Names and addresses are digested before they become part of a key: Redis holds none.
 """
@@ -18,12 +19,12 @@ from ipaddress import IPv4Address, ip_address
 from typing import TypeVar
 
 import structlog
-from limits.aio.storage import MemoryStorage, RedisStorage
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.config import Settings
 from app.core.errors import RateLimited
+from app.core.rate_counters import Charge, Count, LocalCounters, SharedCounters
 from app.core.redis import create_limits_redis
 
 log = structlog.get_logger(__name__)
@@ -33,7 +34,7 @@ RETRY_SECONDS = 5.0
 
 _IPV6_SITE_BITS = 64
 
-Counters = RedisStorage | MemoryStorage
+Counters = SharedCounters | LocalCounters
 ResultT = TypeVar("ResultT")
 
 
@@ -101,6 +102,10 @@ class Window:
         )
 
 
+class _AwayError(Exception):
+    """Redis did not answer, or was not asked since it did not a moment ago."""
+
+
 class RateLimiter:
     """Counts, in Redis where it answers.
 
@@ -124,13 +129,8 @@ class RateLimiter:
             clock: seconds, for deciding when to ask Redis again.
         """
         self._redis = redis
-        self._shared = RedisStorage(
-            "redis://",
-            implementation="redispy",
-            key_prefix=prefix,
-            connection_pool=redis.connection_pool,  # type: ignore[arg-type]  # documented so
-        )
-        self._local = MemoryStorage()
+        self._shared = SharedCounters(redis, prefix=prefix)
+        self._local = LocalCounters()
         self._secret = secret.encode()
         self._clock = clock
         self._is_down = False
@@ -152,6 +152,18 @@ class RateLimiter:
         """Take one of the quota, if one is left; a refusal takes nothing."""
         return await self._add(policy, who, 1)
 
+    async def take_all(self, *wanted: tuple[Policy, tuple[str, ...]]) -> list[Standing] | None:
+        """Take one of each quota, if one is left of all of them; None where Redis is away.
+
+        For what need not be guarded at that price: nobody counts then.
+        """
+        charges = [self._charge(policy, who, 1) for policy, who in wanted]
+        try:
+            counts = await self._count_in_redis(lambda counters: counters.take(charges))
+        except _AwayError:
+            return None
+        return [_standing(policy, c) for (policy, _), c in zip(wanted, counts, strict=True)]
+
     async def give_back(self, policy: Policy, *who: str) -> Standing:
         """Return one that was taken."""
         return await self._add(policy, who, -1)
@@ -159,47 +171,44 @@ class RateLimiter:
     async def reset(self, policy: Policy, *who: str) -> Standing:
         """Return all that was taken."""
         key, length = self._window_key(policy, who), policy.window_seconds
-
-        async def clear(counters: Counters) -> Standing:
-            await counters.clear_sliding_window(key, length)
-            return Window(0, 0.0, 0, 0.0).standing(policy, is_admitted=True)
-
-        return await self._count(clear)
+        await self._count(lambda counters: counters.clear(key, length))
+        return Window(0, 0.0, 0, 0.0).standing(policy, is_admitted=True)
 
     async def remember(self, what: str, *who: str, seconds: int) -> None:
         """Make a mark that `remembers` finds for so long."""
         key = self._key(what, who)
-        await self._count(lambda counters: counters.incr(key, seconds))
+        await self._count(lambda counters: counters.mark(key, seconds))
 
     async def remembers(self, what: str, *who: str) -> bool:
         """Whether the mark was made; False is also what a Redis that is away remembers."""
         key = self._key(what, who)
-        return await self._count(lambda counters: counters.get(key)) > 0
+        return await self._count(lambda counters: counters.is_marked(key))
 
     async def _add(self, policy: Policy, who: tuple[str, ...], amount: int) -> Standing:
-        key, length = self._window_key(policy, who), policy.window_seconds
-
-        async def add(counters: Counters) -> Standing:
-            is_admitted = await counters.acquire_sliding_window_entry(
-                key, policy.quota, length, amount
-            )
-            window = Window(*await counters.get_sliding_window(key, length))
-            return window.standing(policy, is_admitted=is_admitted)
-
-        return await self._count(add)
+        charge = self._charge(policy, who, amount)
+        (count,) = await self._count(lambda counters: counters.take([charge]))
+        return _standing(policy, count)
 
     async def _count(self, work: Callable[[Counters], Awaitable[ResultT]]) -> ResultT:
+        try:
+            return await self._count_in_redis(work)
+        except _AwayError:
+            return await work(self._local)
+
+    async def _count_in_redis(
+        self, work: Callable[[SharedCounters], Awaitable[ResultT]]
+    ) -> ResultT:
         was_down = self._is_down
-        if self._should_ask_redis():
-            try:
-                result = await work(self._shared)
-            except (RedisError, OSError, TimeoutError) as error:
-                self._fall_back(error)
-            else:
-                if was_down:
-                    self._return_to_redis()
-                return result
-        return await work(self._local)
+        if not self._should_ask_redis():
+            raise _AwayError
+        try:
+            result = await work(self._shared)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._fall_back(error)
+            raise _AwayError from None
+        if was_down:
+            self._return_to_redis()
+        return result
 
     def _should_ask_redis(self) -> bool:
         """Always while it answers; else one caller every few seconds, so that one waits, not all.
@@ -226,6 +235,9 @@ class RateLimiter:
             self._is_down = False
             log.warning("rate_limits_counted_in_redis")
 
+    def _charge(self, policy: Policy, who: tuple[str, ...], amount: int) -> Charge:
+        return Charge(self._window_key(policy, who), policy.quota, policy.window_seconds, amount)
+
     def _window_key(self, policy: Policy, who: tuple[str, ...]) -> str:
         # A window of another length has other counters: those of the old one would be misread.
         return self._key(f"{policy.name}:{policy.window_seconds}", who)
@@ -233,6 +245,11 @@ class RateLimiter:
     def _key(self, what: str, who: tuple[str, ...]) -> str:
         named = "\0".join(("rate-limit", what, *who)).encode()
         return f"limit:{what}:{hmac.digest(self._secret, named, hashlib.sha256)[:16].hex()}"
+
+
+def _standing(policy: Policy, count: Count) -> Standing:
+    window = Window(count.previous, count.previous_seconds, count.current, count.current_seconds)
+    return window.standing(policy, is_admitted=count.fits)
 
 
 def network_of(host: str) -> str:

@@ -171,7 +171,11 @@ async def test_a_booking_is_a_guests_or_a_customers(
 async def test_guests_are_limited_by_network_and_by_address(
     settings: Settings, clock: Hands
 ) -> None:
-    limited = make_settings(POSTGRES_DB=settings.POSTGRES_DB, RATE_LIMIT_ENABLED=True)
+    limited = make_settings(
+        POSTGRES_DB=settings.POSTGRES_DB,
+        RATE_LIMIT_ENABLED=True,
+        CACHE_PREFIX=settings.POSTGRES_DB,  # counters of this test only
+    )
     async with serving(create_app(limited, clock=clock)) as client:
         unknown = {"id": str(new_id())}
         for _ in range(10):

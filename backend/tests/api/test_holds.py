@@ -434,7 +434,11 @@ async def test_a_hold_is_assigned_as_a_booking_would_be_and_the_booking_keeps_wh
 
 # --- Limits ----------------------------------------------------------------------------------
 async def test_holding_is_limited_per_account_and_per_network(settings: Any, clock: Hands) -> None:
-    limited = make_settings(POSTGRES_DB=settings.POSTGRES_DB, RATE_LIMIT_ENABLED=True)
+    limited = make_settings(
+        POSTGRES_DB=settings.POSTGRES_DB,
+        RATE_LIMIT_ENABLED=True,
+        CACHE_PREFIX=settings.POSTGRES_DB,  # counters of this test only
+    )
     async with serving(create_app(limited, clock=clock)) as client:
         body = wish({"id": str(new_id())})
         answer = await visit(client, "POST", "/holds", json=body)

@@ -311,7 +311,11 @@ async def test_problems_do_not_repeat_the_token(
 
 
 async def test_guessing_is_limited_per_network(settings: Settings, clock: Hands) -> None:
-    limited = make_settings(POSTGRES_DB=settings.POSTGRES_DB, RATE_LIMIT_ENABLED=True)
+    limited = make_settings(
+        POSTGRES_DB=settings.POSTGRES_DB,
+        RATE_LIMIT_ENABLED=True,
+        CACHE_PREFIX=settings.POSTGRES_DB,  # counters of this test only
+    )
     async with serving(create_app(limited, clock=clock)) as client:
         for guess in range(120):
             problem(await manage(client, f"guess-{guess}"), 404, "not_found")

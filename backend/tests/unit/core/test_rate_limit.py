@@ -2,7 +2,7 @@ import asyncio
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from fractions import Fraction
 from math import floor
 from pathlib import Path
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from limits.aio.storage import memory
 
 from app.core import rate_limit, redis
+from app.core.rate_counters import Charge, Count
 from app.core.rate_limit import RETRY_SECONDS, Policy, RateLimiter, Window, network_of
 from app.core.redis import create_limits_redis
 from devserver.valkey import EmbeddedValkey
@@ -205,7 +206,7 @@ async def test_keys_have_the_prefix_an_end_and_no_names(make: Make, patient: Non
     limiter = make()
     await limiter.take(POLICY, "ada@example.com", "203.0.113.7")
     await limiter.remember("place", "ada@example.com", seconds=60)
-    prefix = limiter._shared.bridge.key_prefix
+    prefix = limiter._shared.prefix
     keys = [key.decode() async for key in limiter._redis.scan_iter("*") if prefix.encode() in key]
     assert len(keys) == 2
     for key in keys:
@@ -254,7 +255,7 @@ async def test_one_at_a_time_asks_whether_it_is_back(
         await asyncio.sleep(0)  # so that the others come while this one waits
         raise TimeoutError
 
-    monkeypatch.setattr(limiter._shared, "acquire_sliding_window_entry", fail)
+    monkeypatch.setattr(limiter._shared, "take", fail)
     for elapsed, expected in ((RETRY_SECONDS - 0.1, 0), (0.1, 1), (0.0, 1), (RETRY_SECONDS, 2)):
         ticks.seconds += elapsed
         await asyncio.gather(*(limiter.take(POLICY, "ada") for _ in range(20)))
@@ -298,17 +299,13 @@ async def test_those_on_their_way_when_it_went_do_not_call_it_back(
     limiter = make()
     may_answer = asyncio.Event()
 
-    async def answer_or_fail(key: str, *_: object) -> bool:
-        if key == limiter._window_key(POLICY, ("ada",)):
+    async def answer_or_fail(charges: Sequence[Charge]) -> list[Count]:
+        if charges[0].key == limiter._window_key(POLICY, ("ada",)):
             raise TimeoutError
         await may_answer.wait()
-        return True
+        return [Count(fits=True, previous=0, previous_seconds=0, current=1, current_seconds=120)]
 
-    async def window(*_: object) -> tuple[int, float, int, float]:
-        return 0, 0.0, 1, 120.0
-
-    monkeypatch.setattr(limiter._shared, "acquire_sliding_window_entry", answer_or_fail)
-    monkeypatch.setattr(limiter._shared, "get_sliding_window", window)
+    monkeypatch.setattr(limiter._shared, "take", answer_or_fail)
     late = asyncio.create_task(limiter.take(POLICY, "grace"))
     await asyncio.sleep(0)
     await limiter.take(POLICY, "ada")
