@@ -11,6 +11,8 @@ from typing import TypeVar
 import structlog
 from redis.exceptions import RedisError
 
+from app.core.metrics import REDIS_ERRORS
+
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 5.0
@@ -27,14 +29,16 @@ class Breaker:
     """Whether Redis is asked. One log line says that it went, and one that it is back.
 
     Args:
+        use: what Redis is asked for, in metrics.
         gone: the event to log when it goes: what is done without it.
         back: the event to log when it answers again.
         clock: seconds.
     """
 
     def __init__(
-        self, *, gone: str, back: str, clock: Callable[[], float] = time.monotonic
+        self, use: str, *, gone: str, back: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self._use = use
         self._gone = gone
         self._back = back
         self._clock = clock
@@ -53,6 +57,7 @@ class Breaker:
         try:
             result = await work()
         except (RedisError, OSError, TimeoutError) as error:
+            REDIS_ERRORS.labels(self._use).inc()
             self._open(error)
             raise AwayError from None
         # Only who asked while it was away calls it back: of the many that were on their way when it

@@ -18,19 +18,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from typing import TypeVar
 
-import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from app.config import Settings
+from app.core.breaker import AwayError, Breaker
 from app.core.errors import RateLimited
 from app.core.rate_counters import Charge, Count, LocalCounters, SharedCounters
 from app.core.redis import create_limits_redis
-
-log = structlog.get_logger(__name__)
-
-RETRY_SECONDS = 5.0
-"""How long a process counts for itself before it asks Redis again."""
 
 _IPV6_SITE_BITS = 64
 
@@ -102,10 +96,6 @@ class Window:
         )
 
 
-class _AwayError(Exception):
-    """Redis did not answer, or was not asked since it did not a moment ago."""
-
-
 class RateLimiter:
     """Counts, in Redis where it answers.
 
@@ -132,9 +122,12 @@ class RateLimiter:
         self._shared = SharedCounters(redis, prefix=prefix)
         self._local = LocalCounters()
         self._secret = secret.encode()
-        self._clock = clock
-        self._is_down = False
-        self._retry_at = clock()
+        self._redis_answers = Breaker(
+            "limits",
+            gone="rate_limits_counted_per_process",
+            back="rate_limits_counted_in_redis",
+            clock=clock,
+        )
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "RateLimiter | None":
@@ -160,7 +153,7 @@ class RateLimiter:
         charges = [self._charge(policy, who, 1) for policy, who in wanted]
         try:
             counts = await self._count_in_redis(lambda counters: counters.take(charges))
-        except _AwayError:
+        except AwayError:
             return None
         return [_standing(policy, c) for (policy, _), c in zip(wanted, counts, strict=True)]
 
@@ -192,48 +185,13 @@ class RateLimiter:
     async def _count(self, work: Callable[[Counters], Awaitable[ResultT]]) -> ResultT:
         try:
             return await self._count_in_redis(work)
-        except _AwayError:
+        except AwayError:
             return await work(self._local)
 
     async def _count_in_redis(
         self, work: Callable[[SharedCounters], Awaitable[ResultT]]
     ) -> ResultT:
-        was_down = self._is_down
-        if not self._should_ask_redis():
-            raise _AwayError
-        try:
-            result = await work(self._shared)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._fall_back(error)
-            raise _AwayError from None
-        if was_down:
-            self._return_to_redis()
-        return result
-
-    def _should_ask_redis(self) -> bool:
-        """Always while it answers; else one caller every few seconds, so that one waits, not all.
-
-        Only that one may call Redis back to life: of the many that were on their way when it went,
-        some may still have been answered.
-        """
-        now = self._clock()
-        if self._is_down:
-            if now < self._retry_at:
-                return False
-            self._retry_at = now + RETRY_SECONDS
-        return True
-
-    def _fall_back(self, error: Exception) -> None:
-        self._retry_at = self._clock() + RETRY_SECONDS
-        if not self._is_down:
-            self._is_down = True
-            # The type alone: messages of the client name its address.
-            log.warning("rate_limits_counted_per_process", error=type(error).__name__)
-
-    def _return_to_redis(self) -> None:
-        if self._is_down:
-            self._is_down = False
-            log.warning("rate_limits_counted_in_redis")
+        return await self._redis_answers.ask(lambda: work(self._shared))
 
     def _charge(self, policy: Policy, who: tuple[str, ...], amount: int) -> Charge:
         return Charge(self._window_key(policy, who), policy.quota, policy.window_seconds, amount)

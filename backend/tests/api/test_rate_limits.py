@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from app.auth import tokens
 from app.config import Settings
-from app.core import rate_limit, redis
+from app.core import breaker, redis
 from app.main import create_app
 from tests.business import Business, Caller, Hands, ok, problem
 from tests.conftest import make_settings
@@ -239,7 +239,7 @@ async def test_a_token_is_verified_once(app: FastAPI, monkeypatch: pytest.Monkey
 async def test_without_redis_nobody_is_limited_and_one_line_says_so(
     settings: Settings, clock: Hands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = record_log(monkeypatch, rate_limit)
+    lines = record_log(monkeypatch, breaker)
     async with limited(settings, clock, REDIS_HOST=str(tmp_path / "absent")) as app:
         client = calling(app)
         assert await spend(client, 12) == [200] * 12

@@ -18,7 +18,7 @@ from limits.aio.storage import memory
 from app.auth import throttling
 from app.auth.throttling import HOUR, LIMITS, MINUTE, QUARTER
 from app.config import Settings
-from app.core import rate_limit, redis
+from app.core import breaker, redis
 from app.core.rate_limit import Policy
 from app.main import create_app
 from devserver.valkey import EmbeddedValkey
@@ -577,7 +577,7 @@ async def test_without_redis_logins_work_and_limits_hold(
     unwell: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lines = record_log(monkeypatch, rate_limit)
+    lines = record_log(monkeypatch, breaker)
     async with running(limited(**unwell), clock) as app:
         ok(await Visitor(app, HOME).sign_up())
         login = await Visitor(app, HOME).log_in()

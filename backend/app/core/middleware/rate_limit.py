@@ -6,6 +6,7 @@ from typing import Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.exchange import Exchange, exchange_of
+from app.core.metrics import RATE_LIMITS
 from app.core.rate_limit import Policy, RateLimiter, Standing, network_of
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -54,10 +55,13 @@ class RateLimitMiddleware:
         wanted = [(policy, who) for policy in self.policies(scope["method"], scope["path"])]
         standings = await limiter.take_all(*wanted)
         if standings is None:
+            RATE_LIMITS.labels(wanted[0][0].name, "open").inc()
             return
         for standing in standings:
             if not standing.is_admitted:
+                RATE_LIMITS.labels(standing.policy.name, "refused").inc()
                 raise standing.refusal()
+        RATE_LIMITS.labels(wanted[0][0].name, "admitted").inc()
         exchange.defaults = (*exchange.defaults, *_fields(_tightest(standings)))
 
     def policies(self, method: str, path: str) -> tuple[Policy, ...]:

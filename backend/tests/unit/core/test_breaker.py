@@ -23,7 +23,7 @@ def ticks() -> Ticks:
 
 @pytest.fixture
 def breaker(ticks: Ticks) -> Breaker:
-    return Breaker(gone="gone", back="back", clock=ticks)
+    return Breaker("tests", gone="gone", back="back", clock=ticks)
 
 
 async def answers() -> str:
@@ -55,7 +55,7 @@ async def test_what_keeps_redis_from_answering_is_told_apart_from_mistakes(
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await Breaker(gone="gone", back="back").ask(mistaken)
+        await Breaker("tests", gone="gone", back="back").ask(mistaken)
 
 
 async def test_after_a_failure_nobody_asks_for_a_while_and_then_one_does(

@@ -2,7 +2,7 @@ import asyncio
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from fractions import Fraction
 from math import floor
 from pathlib import Path
@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from limits.aio.storage import memory
 
-from app.core import rate_limit, redis
-from app.core.rate_counters import Charge, Count
-from app.core.rate_limit import RETRY_SECONDS, Policy, RateLimiter, Window, network_of
+from app.core import breaker, redis
+from app.core.breaker import RETRY_SECONDS
+from app.core.rate_limit import Policy, RateLimiter, Standing, Window, network_of
 from app.core.redis import create_limits_redis
 from devserver.valkey import EmbeddedValkey
 from tests.conftest import make_settings
@@ -45,7 +45,7 @@ def ticks() -> Ticks:
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    return record_log(monkeypatch, rate_limit)
+    return record_log(monkeypatch, breaker)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def limiter(request: pytest.FixtureRequest, make: Make, patient: None, tmp_path:
     return make() if request.param == "redis" else make(REDIS_HOST=str(tmp_path / "absent"))
 
 
-async def admitted(*takes: Awaitable[rate_limit.Standing]) -> int:
+async def admitted(*takes: Awaitable[Standing]) -> int:
     return sum(standing.is_admitted for standing in await asyncio.gather(*takes))
 
 
@@ -242,26 +242,6 @@ async def test_its_absence_is_logged_once(
     assert str(tmp_path) not in str(lines)
 
 
-async def test_one_at_a_time_asks_whether_it_is_back(
-    make: Make, tmp_path: Path, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limiter = make(REDIS_HOST=str(tmp_path / "absent"))
-    await limiter.take(POLICY, "ada")
-    asked = 0
-
-    async def fail(*_: object) -> None:
-        nonlocal asked
-        asked += 1
-        await asyncio.sleep(0)  # so that the others come while this one waits
-        raise TimeoutError
-
-    monkeypatch.setattr(limiter._shared, "take", fail)
-    for elapsed, expected in ((RETRY_SECONDS - 0.1, 0), (0.1, 1), (0.0, 1), (RETRY_SECONDS, 2)):
-        ticks.seconds += elapsed
-        await asyncio.gather(*(limiter.take(POLICY, "ada") for _ in range(20)))
-        assert asked == expected
-
-
 async def test_when_it_is_back_processes_count_together_again(
     make: Make, valkey: EmbeddedValkey, ticks: Ticks, lines: list[dict[str, Any]], patient: None
 ) -> None:
@@ -290,27 +270,6 @@ async def test_a_frozen_one_is_an_absent_one(
         assert await admitted(*(limiter.take(POLICY, "ada") for _ in range(50))) == 0
     finally:
         os.kill(valkey.process.pid, signal.SIGCONT)
-    assert [line["event"] for line in lines] == [DOWN]
-
-
-async def test_those_on_their_way_when_it_went_do_not_call_it_back(
-    make: Make, lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limiter = make()
-    may_answer = asyncio.Event()
-
-    async def answer_or_fail(charges: Sequence[Charge]) -> list[Count]:
-        if charges[0].key == limiter._window_key(POLICY, ("ada",)):
-            raise TimeoutError
-        await may_answer.wait()
-        return [Count(fits=True, previous=0, previous_seconds=0, current=1, current_seconds=120)]
-
-    monkeypatch.setattr(limiter._shared, "take", answer_or_fail)
-    late = asyncio.create_task(limiter.take(POLICY, "grace"))
-    await asyncio.sleep(0)
-    await limiter.take(POLICY, "ada")
-    may_answer.set()
-    assert (await late).is_admitted
     assert [line["event"] for line in lines] == [DOWN]
 
 
