@@ -11,7 +11,7 @@ from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AliasChoices,
@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL
 
-from app.units import Rotation, duration
+from app.units import Rotation, duration, zone_names
 
 REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 PLACEHOLDER = "changethis"
@@ -274,7 +274,7 @@ class Settings(BaseSettings):
     @field_validator("BUSINESS_TIME_ZONE")
     @classmethod
     def _zone(cls, name: str) -> str:
-        if name not in available_timezones():
+        if name not in zone_names():
             raise ValueError("not an IANA time zone name")
         return name
 

@@ -1,10 +1,20 @@
-"""How settings write sizes and durations: `100 MB`, `14 days`."""
+"""How sizes, durations and time zones are written: `100 MB`, `14 days`, `Europe/Paris`."""
 
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
+from zoneinfo import available_timezones
 
 from pydantic import ByteSize, TypeAdapter
+
+
+@cache  # it looks through the whole database of zones
+def zone_names() -> frozenset[str]:
+    """The names of all time zones."""
+    # These two are the machine's own, not IANA's: elsewhere they mean something else.
+    return frozenset(available_timezones() - {"Factory", "localtime"})
+
 
 _SIZE = TypeAdapter(ByteSize)
 _DURATION = re.compile(r"(\d+)\s*(second|minute|hour|day|week)s?", re.IGNORECASE)

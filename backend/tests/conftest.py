@@ -15,6 +15,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 import asyncpg
@@ -97,8 +98,13 @@ def make_settings(**changes: object) -> Settings:
     return Settings(_env_file=None, **(defaults | changes))  # type: ignore[arg-type]  # any setting, by name
 
 
+@cache
+def _servers_settings() -> Settings:
+    return make_settings()
+
+
 async def _maintain(*statements: str) -> None:
-    settings = make_settings()
+    settings = _servers_settings()
     connection = await asyncpg.connect(
         host=settings.POSTGRES_SERVER,
         port=settings.POSTGRES_PORT,

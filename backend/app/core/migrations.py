@@ -1,5 +1,6 @@
 """Which migrations this release brings."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic.config import Config
@@ -14,6 +15,7 @@ def alembic_config() -> Config:
     return config
 
 
+@cache  # all of them are read for it
 def migration_head() -> str:
     """The revision that the database must be at."""
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()

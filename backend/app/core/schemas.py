@@ -2,9 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime
-from functools import cache
 from typing import Annotated, Any
-from zoneinfo import available_timezones
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +14,8 @@ from pydantic import (
     JsonValue,
     StringConstraints,
 )
+
+from app.units import zone_names
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 2199
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -80,14 +80,8 @@ def _in_supported_years(day: date) -> date:
     return day
 
 
-@cache  # it looks through the whole database of zones
-def _zones() -> frozenset[str]:
-    # These two are the machine's own, not IANA's: elsewhere they mean something else.
-    return frozenset(available_timezones() - {"Factory", "localtime"})
-
-
 def _zone(name: str) -> str:
-    if name not in _zones():
+    if name not in zone_names():
         raise ValueError("not an IANA time zone name")
     return name
 
