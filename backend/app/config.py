@@ -220,6 +220,13 @@ class Settings(BaseSettings):
         15, ge=1, le=1440, description="How long a time is kept for who waited for it."
     )
 
+    GUEST_DATA_RETENTION_DAYS: int = Field(
+        365,
+        ge=0,
+        le=36_500,
+        description="Days after an appointment until its guest is forgotten; 0: never.",
+    )
+
     # --- Jobs --------------------------------------------------------------------------------
     JOBS_IN_PROCESS: bool = Field(
         True, description="Run jobs inside the API; false: `python -m app.worker` does."

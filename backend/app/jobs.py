@@ -12,14 +12,11 @@ from app.database import Database
 def job_runner(settings: Settings, database: Database, clock: Clock) -> JobRunner:
     """A runner that knows every job of this release."""
     mailer = Mailer(settings, clock)
+    accounts = AccountMails(database, mailer, settings, clock)
+    bookings = BookingJobs(database, mailer, settings, clock)
     waitlist = WaitlistJobs(database, mailer, settings, clock)
-    rooms = (
-        AccountMails(database, mailer, settings, clock),
-        BookingJobs(database, mailer, settings, clock),
-        waitlist,
-    )
     return JobRunner(
         settings,
-        {name: handler for room in rooms for name, handler in room.handlers.items()},
-        waitlist.routines,
+        {**accounts.handlers, **bookings.handlers, **waitlist.handlers},
+        {**bookings.routines, **waitlist.routines},
     )

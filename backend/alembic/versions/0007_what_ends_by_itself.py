@@ -1,7 +1,8 @@
 """requests end by themselves, and guests' bookings are found in accounts
 
 A booking that waits for approval takes its time until a moment, as a hold does. Only once it is
-agreed must what it has taken be there.
+agreed must what it has taken be there. A guest's booking may be an account's as well, whose address
+it was made with; what no account has is forgotten after a while.
 
 Revision: 0007, after 0006
 Created: 2026-11-21 05:40:11.204417+00:00
@@ -9,6 +10,7 @@ Created: 2026-11-21 05:40:11.204417+00:00
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0007"
 down_revision = "0006"
@@ -64,9 +66,40 @@ def upgrade() -> None:
         initially="DEFERRED",
         deferrable=True,
     )
+    op.add_column(
+        "bookings", sa.Column("joined_at", postgresql.TIMESTAMP(timezone=True), nullable=True)
+    )
+    op.drop_constraint(op.f("ck_bookings_guest_or_customer"), "bookings", type_="check")
+    op.create_check_constraint(
+        op.f("ck_bookings_guest_complete"),
+        "bookings",
+        "(guest_name IS NULL) = (guest_email IS NULL)",
+    )
+    op.create_index(
+        op.f("ix_bookings_ends_at"),
+        "bookings",
+        ["ends_at"],
+        unique=False,
+        postgresql_where="guest_email IS NOT NULL AND customer_id IS NULL",
+    )
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_bookings_ends_at"), table_name="bookings")
+    # Whose account it is outlasts what was said without one.
+    op.execute(
+        "UPDATE bookings SET guest_name = NULL, guest_email = NULL, guest_phone = NULL,"
+        " guest_time_zone = NULL, manage_digest = NULL, manage_salt = NULL"
+        " WHERE guest_email IS NOT NULL AND customer_id IS NOT NULL"
+    )
+    op.drop_constraint(op.f("ck_bookings_guest_complete"), "bookings", type_="check")
+    op.create_check_constraint(
+        op.f("ck_bookings_guest_or_customer"),
+        "bookings",
+        "(guest_name IS NULL) = (guest_email IS NULL)"
+        " AND NOT (guest_email IS NOT NULL AND customer_id IS NOT NULL)",
+    )
+    op.drop_column("bookings", "joined_at")
     # What has ended, and may have given its time to others, has ended for good.
     op.execute(
         "UPDATE bookings b SET status = 'expired', allocation_id = NULL WHERE status = 'pending'"

@@ -268,7 +268,7 @@ class ActionService:
         leaving = [*row.provider_ids, *row.resource_ids]
         try:
             opening = await self._availability.opening(
-                wish, customer_id=row.customer_id, locking=leaving, ask=records_for
+                wish, customer_id=_limited(row), locking=leaving, ask=records_for
             )
         except NotFound:
             # The booking is there; what is not offered any more is its service, or its place.
@@ -313,7 +313,7 @@ class ActionService:
         if case.action is Action.RESCHEDULE and row.manage_salt is not None:
             # Whoever has the mail about the old time need not be who has the new one.
             changes |= self._tokens.new_columns(row.id)
-        limits = customers_limits(opening, candidate, row.customer_id, case.now)
+        limits = customers_limits(opening, candidate, _limited(row), case.now)
         limits = replace(limits, without=row.id)
         before, after = difference(row, changes)
         moved = await actions.move(
@@ -338,6 +338,15 @@ class ActionService:
             if how.subjects > 1:
                 await self._availability.undo(how)
         return moved
+
+
+def _limited(row: AnyRow) -> UUID | None:
+    """The customer whose limits bind this booking; what a guest booked is bound by none.
+
+    Else whoever moves it by the guest's link could learn what the account has booked.
+    """
+    customer_id: UUID | None = row.customer_id if row.guest_email is None else None
+    return customer_id
 
 
 def _leading_to(status: Status, row: AnyRow) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from app.bookings import mails, repository, waitlist_repository
 from app.bookings.action_service import ActionService
 from app.bookings.hold_service import END_HOLD, HoldService
 from app.bookings.manage_tokens import ManageTokens
+from app.bookings.personal_data import BookingsOfGuests
 from app.bookings.rules import UPCOMING, status_at
-from app.bookings.service import EXPIRE, MAIL_LINK, MAIL_NEW_LINK
+from app.bookings.service import EXPIRE, JOIN_ACCOUNT, MAIL_LINK, MAIL_NEW_LINK
 from app.bookings.waitlist_offer_service import MAIL_OFFER, WaitlistOfferService
 from app.bookings.waitlist_repository import OFFER, announce_all
 from app.config import Settings
@@ -25,6 +26,9 @@ from app.core.mail import Mailer
 from app.database import Database
 
 log = structlog.get_logger(__name__)
+
+_BATCH = 500
+"""Bookings made anonymous in one transaction, so that none takes long."""
 
 
 class BookingJobs:
@@ -41,9 +45,32 @@ class BookingJobs:
         return {
             EXPIRE: self.expire,
             END_HOLD: self.end_hold,
+            JOIN_ACCOUNT: self.join_account,
             MAIL_LINK: self.mail_link,
             MAIL_NEW_LINK: partial(self.mail_link, has_moved=True),
         }
+
+    @property
+    def routines(self) -> Mapping[str, tuple[str, Routine]]:
+        return {"bookings.forget_guests": ("23 3 * * *", self.forget_guests)}
+
+    async def join_account(self, booking_id: UUID) -> None:
+        """Let an account find what was booked as a guest with an address that it has verified."""
+        async with self._database.transaction() as session:
+            await BookingsOfGuests().join(session, booking_id)
+
+    async def forget_guests(self) -> None:
+        """Forget those guests whose appointments ended GUEST_DATA_RETENTION_DAYS ago; 0: nobody."""
+        days = self._settings.GUEST_DATA_RETENTION_DAYS
+        if not days:
+            return
+        ended_before, forgotten = self._clock() - timedelta(days=days), _BATCH
+        while forgotten == _BATCH:
+            async with self._database.transaction() as session:
+                forgotten = await BookingsOfGuests().forget_ended_before(
+                    session, ended_before, most=_BATCH
+                )
+            log.info("guests_forgotten", bookings=forgotten)
 
     async def expire(self, booking_id: UUID) -> None:
         """End the wait of a booking that nobody has approved in time."""

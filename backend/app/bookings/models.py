@@ -41,7 +41,8 @@ class Booking(Versioned, Base):
     `owned_allocation_id` is for. `provider_ids` are all who take part, the first among them being
     `provider_id`, and `resource_ids` the rooms and devices.
 
-    It is a customer's, who has an account, or a guest's, who has the address and a manage token.
+    It is a customer's, who has an account, or a guest's, who gave an address and has a manage
+    token; both, once the account whose address that is has been found (`joined_at`).
 
     `provider_id` comes first in the key, so that the table can be sharded by it.
     """
@@ -72,6 +73,11 @@ class Booking(Versioned, Base):
         Index(None, "starts_at", "id"),
         Index(None, "series_id", postgresql_where="series_id IS NOT NULL"),
         Index(None, "guest_email", postgresql_where="guest_email IS NOT NULL"),
+        Index(
+            None,
+            "ends_at",
+            postgresql_where="guest_email IS NOT NULL AND customer_id IS NULL",
+        ),
         Index("uq_bookings_manage_digest", "manage_digest", unique=True),
         CheckConstraint(f"status IN ({_sql_list(frozenset(Status))})", name="status_known"),
         CheckConstraint(
@@ -82,11 +88,7 @@ class Booking(Versioned, Base):
             "ends_at = starts_at + make_interval(mins => duration_minutes)", name="ends_at_exact"
         ),
         CheckConstraint("duration_minutes > 0 AND seats > 0", name="not_empty"),
-        CheckConstraint(
-            "(guest_name IS NULL) = (guest_email IS NULL)"
-            " AND NOT (guest_email IS NOT NULL AND customer_id IS NOT NULL)",
-            name="guest_or_customer",
-        ),
+        CheckConstraint("(guest_name IS NULL) = (guest_email IS NULL)", name="guest_complete"),
         CheckConstraint("(price_amount IS NULL) = (price_currency IS NULL)", name="price_complete"),
     )
 
@@ -108,6 +110,7 @@ class Booking(Versioned, Base):
     guest_time_zone: Mapped[str | None]
     manage_digest: Mapped[bytes | None] = mapped_column(LargeBinary())
     manage_salt: Mapped[bytes | None] = mapped_column(LargeBinary())
+    joined_at: Mapped[datetime | None]
     reference: Mapped[str]
     status: Mapped[str]
     starts_at: Mapped[datetime]

@@ -1,6 +1,7 @@
 """What bookings know of a person. See `core/personal_data.py`."""
 
 from collections import defaultdict
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from app.bookings import (
 )
 from app.bookings.views import IMPERSONAL
 from app.core import events
-from app.core.events import Actor, event_values
+from app.core.events import SYSTEM, Actor, event_values
 from app.core.personal_data import Records
 from app.database import AnyRow
 
@@ -30,6 +31,9 @@ _EXPORTED = (
     "time_zone",
     "duration_minutes",
     "seats",
+    "guest_name",
+    "guest_email",
+    "guest_phone",
     "answers",
     "notes",
     "price_amount",
@@ -122,7 +126,12 @@ class WaitlistOfPeople:
 
 
 class BookingsOfGuests:
-    """A guest's bookings. They become an account's, once it has shown that the address is its."""
+    """A guest's bookings. They become an account's, once it has shown that the address is its.
+
+    What an account had shown before is looked up for each new booking (`join`). Then the guest's
+    link goes on working as well: whoever booked has nothing else, and is not to learn of the
+    account.
+    """
 
     async def verified(self, session: AsyncSession, user_id: UUID, email: str) -> None:
         """Hand the bookings over. One round trip, and another one if there are any."""
@@ -132,6 +141,27 @@ class BookingsOfGuests:
             session,
             [event_values("booking.claimed", subject_id=i, actor=actor) for i in ids],
         )
+
+    async def join(self, session: AsyncSession, booking_id: UUID) -> None:
+        """Let the account with the guest's address have the booking as well. Two round trips."""
+        if await manage_repository.join(session, booking_id):
+            await events.record(session, "booking.claimed", subject_id=booking_id, actor=SYSTEM)
+
+    async def forget_ended_before(
+        self, session: AsyncSession, moment: datetime, *, most: int
+    ) -> int:
+        """Make bookings anonymous that are long over and no account's; how many it were.
+
+        As `BookingsOfPeople.erase`, in the log too. Three round trips. Answers kept for repeated
+        requests go by themselves, within a day.
+        """
+        ids = await manage_repository.forget_ended_before(session, moment, most=most)
+        await events.forget(session, "booking", ids, keep=IMPERSONAL)
+        await events.record_all(
+            session,
+            [event_values("booking.anonymised", subject_id=i, actor=SYSTEM) for i in ids],
+        )
+        return len(ids)
 
 
 def _exported(row: AnyRow) -> dict[str, Any]:

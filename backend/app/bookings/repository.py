@@ -1,9 +1,9 @@
 """The SQL of bookings. Hot paths read rows, not entities."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -80,6 +80,7 @@ def view_of(bookings: FromClause) -> Select[Any]:
             # Postgres' greatest() passes NULLs by.
             func.greatest(
                 *(of.updated_at for of in (Service, Provider, Location, User)),
+                bookings.c.joined_at,
                 type_=TIMESTAMP(timezone=True),
             ).label("named_at"),
         )
@@ -147,6 +148,11 @@ def counts(now: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
     return and_(Booking.status.not_in(_literals(RELEASED)), not_(_has_waited(now)))
 
 
+def was_booked_by_account() -> ColumnElement[bool]:
+    """What somebody booked as a guest uses up no customer's limits: it may have been anybody."""
+    return Booking.guest_email.is_(None)
+
+
 def _has_waited(now: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
     """As `rules.status_at` has it: a request that nobody approved in time."""
     is_pending = Booking.status == literal_column(f"'{Status.PENDING}'")
@@ -157,6 +163,7 @@ def within_customers_limits() -> ColumnElement[bool]:
     """Whether the customer may have one more of the service; nobody's limits are NULL."""
     mine = select(func.count()).where(
         Booking.customer_id == bindparam("limits_customer_id", type_=Uuid()),
+        was_booked_by_account(),
         Booking.service_id == bindparam("limits_service_id", type_=Uuid()),
         Booking.id.is_distinct_from(bindparam("limits_without", type_=Uuid())),
     )
@@ -387,18 +394,27 @@ async def of_customer(session: AsyncSession, customer_id: UUID) -> Sequence[AnyR
     return rows
 
 
+NO_GUEST: Final[Mapping[str, Any]] = dict.fromkeys(
+    (
+        *("guest_name", "guest_email", "guest_phone", "guest_time_zone"),
+        *("manage_digest", "manage_salt"),
+    )
+)
+"""A booking without what a guest said of themselves, and without their link."""
+NOTHING_SAID: Final[Mapping[str, Any]] = {
+    "answers": {},
+    "notes": "",
+    "cancelled_reason": case((Booking.cancelled_reason.is_not(None), "")),
+}
+"""A booking without what was written in free text."""
+
+
 async def make_anonymous(session: AsyncSession, customer_id: UUID) -> Sequence[UUID]:
     """Take the customer, and what was written in free text, out of their bookings."""
     changed = await session.scalars(
         update(Booking)
         .where(Booking.customer_id == customer_id)
-        .values(
-            customer_id=None,
-            answers={},
-            notes="",
-            cancelled_reason=case((Booking.cancelled_reason.is_not(None), "")),
-            version=Booking.version + 1,
-        )
+        .values(customer_id=None, version=Booking.version + 1, **NO_GUEST, **NOTHING_SAID)
         .returning(Booking.id)
         .execution_options(synchronize_session=False)
     )

@@ -122,7 +122,7 @@ class NamedResource(Output):
 
 
 class Customer(Output):
-    id: UUID | None = Field(description="Null: a guest, who has no account.")
+    id: UUID | None = Field(description="Null: a guest without an account, or not to be told.")
     name: str
     email: str
     phone: str | None

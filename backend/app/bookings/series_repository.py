@@ -27,7 +27,13 @@ from sqlalchemy.orm.attributes import flag_modified
 
 from app.availability.service import Taking, json_value, many_takings, taken_many
 from app.bookings.models import Booking
-from app.bookings.repository import NEW_BOOKING, counts, keeps_time, view_of
+from app.bookings.repository import (
+    NEW_BOOKING,
+    counts,
+    keeps_time,
+    view_of,
+    was_booked_by_account,
+)
 from app.bookings.rules import Status
 from app.bookings.series_models import BookingSeries
 from app.catalog.models import Service
@@ -227,6 +233,7 @@ async def starts_of_customer(
             ).where(
                 Booking.customer_id == customer_id,
                 Booking.service_id == service_id,
+                was_booked_by_account(),
                 counts(now),
                 is_active | in_span,
             )

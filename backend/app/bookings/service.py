@@ -1,7 +1,8 @@
 """Booking and seeing appointments; what is done with them later is in `action_service`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from secrets import SystemRandom
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -60,6 +61,10 @@ EXPIRE = "booking.expire"
 MAIL_LINK = "booking.mail_link"
 MAIL_NEW_LINK = "booking.mail_new_link"
 """The jobs that mail a guest the link to a booking that is new, or has moved."""
+JOIN_ACCOUNT = "booking.join_account"
+"""The job that looks whether the guest's address is an account's."""
+
+_random = SystemRandom()
 
 
 class BookingService:
@@ -262,7 +267,7 @@ class BookingService:
                     after=described(booking),
                 ),
                 limits=limits,
-                jobs=_following(booking, now),
+                jobs=self._following(booking, now),
                 hold_event=used_event(hold, booking_id, actor) if hold else None,
             )
         except ForeignKeyViolationError as error:
@@ -274,6 +279,21 @@ class BookingService:
             if hold is not None:
                 raise HoldExpired
         return row
+
+    def _following(self, booking: Mapping[str, Any], now: datetime) -> list[NewJob]:
+        """What a new booking brings about.
+
+        Whether a guest's address has an account is looked up later, at a random moment: neither
+        the answer nor the time that it takes depends on it (ADR 11).
+        """
+        jobs = []
+        if booking["status"] == Status.PENDING:
+            jobs.append(NewJob(EXPIRE, booking["id"], booking["expires_at"] - now))
+        if booking["guest_email"] is not None:
+            later = timedelta(seconds=_random.uniform(0, self._settings.ACCOUNT_MAIL_DELAY_SECONDS))
+            jobs.append(NewJob(MAIL_LINK, booking["id"]))
+            jobs.append(NewJob(JOIN_ACCOUNT, booking["id"], later))
+        return jobs
 
     def _customer(self, wanted: BookingCreate, principal: Principal | None) -> UUID | None:
         """The account that it is for; None: a guest's."""
@@ -305,16 +325,6 @@ class BookingService:
             raise SlotUnavailable(Reason.LIMIT_REACHED)
         if how.subjects > 1:
             await self._availability.undo(how)
-
-
-def _following(booking: Mapping[str, Any], now: datetime) -> list[NewJob]:
-    """What a new booking brings about."""
-    jobs = []
-    if booking["status"] == Status.PENDING:
-        jobs.append(NewJob(EXPIRE, booking["id"], booking["expires_at"] - now))
-    if booking["guest_email"] is not None:
-        jobs.append(NewJob(MAIL_LINK, booking["id"]))
-    return jobs
 
 
 async def expire_in_time(session: AsyncSession, booking: AnyRow, now: datetime) -> None:

@@ -75,7 +75,7 @@ def booking_out(row: AnyRow, caller: Caller, now: datetime) -> BookingOut:
         time_zone=row.time_zone,
         duration_minutes=row.duration_minutes,
         seats=row.seats,
-        customer=_customer(row),
+        customer=_customer(row, caller),
         answers=row.answers,
         notes=row.notes,
         price=_price(row),
@@ -89,7 +89,7 @@ def booking_out(row: AnyRow, caller: Caller, now: datetime) -> BookingOut:
             AllowedActionOut(action=a.action, until=a.until)
             for a in allowed_actions(role, row, now)
         ],
-        cancelled=_cancelled(row),
+        cancelled=_cancelled(row, caller),
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
@@ -107,9 +107,15 @@ def _location(row: AnyRow) -> NamedLocation | None:
     return NamedLocation(id=row.location_id, name=row.location_name)
 
 
-def _customer(row: AnyRow) -> Customer | None:
+def _customer(row: AnyRow, caller: Caller) -> Customer | None:
+    """Whose it is. A guest is not told whether the address they gave has an account."""
     if row.guest_email is not None:
-        return Customer(id=None, name=row.guest_name, email=row.guest_email, phone=row.guest_phone)
+        return Customer(
+            id=row.customer_id if caller.principal is not None else None,
+            name=row.guest_name,
+            email=row.guest_email,
+            phone=row.guest_phone,
+        )
     if row.customer_id is None:
         return None
     return Customer(
@@ -126,10 +132,13 @@ def _price(row: AnyRow) -> Money | None:
     return Money(amount=row.price_amount, currency=row.price_currency)
 
 
-def _cancelled(row: AnyRow) -> Cancelled | None:
+def _cancelled(row: AnyRow, caller: Caller) -> Cancelled | None:
     if row.cancelled_at is None:
         return None
-    return Cancelled(by=row.cancelled_by, reason=row.cancelled_reason, at=row.cancelled_at)
+    by = row.cancelled_by
+    if caller.principal is None and by == Role.CUSTOMER:
+        by = Role.GUEST.value
+    return Cancelled(by=by, reason=row.cancelled_reason, at=row.cancelled_at)
 
 
 # --- The log ---------------------------------------------------------------------------------
