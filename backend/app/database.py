@@ -4,25 +4,26 @@ One request is one transaction (`core/unit_of_work.py`). Writers get a session o
 readers get one in autocommit, which saves the BEGIN and COMMIT round trips.
 """
 
+import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from weakref import WeakSet
 
 import asyncpg
-from sqlalchemy import URL, BigInteger, Date, MetaData, Row, Table, Text, Uuid, func
+from sqlalchemy import BigInteger, Date, MetaData, Row, Table, Text, Uuid, event, func
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
-from sqlalchemy.ext.asyncio import (
-    AsyncEngine,
-    AsyncSession,
-    async_sessionmaker,
-    create_async_engine,
-)
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 
 from app.config import Settings
+from app.postgres import LOST, SERVER_SETTINGS, Connection, Pulse, connect
 
 if TYPE_CHECKING:
     from sqlalchemy import QueuePool
@@ -38,18 +39,10 @@ NAMING_CONVENTION = {
     "pk": "pk_%(table_name)s",
 }
 
-CONNECT_TIMEOUT_SECONDS = 5
-STATEMENT_TIMEOUT_SECONDS = 10
-LOCK_TIMEOUT_SECONDS = 5
-
-SERVER_SETTINGS = {
-    "application_name": "oneslot",
-    "timezone": "UTC",
-    "jit": "off",
-    "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
-    "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
-    "idle_in_transaction_session_timeout": "60s",
-}
+# Who finds all connections taken waits for one, with so many others for each that there is.
+POOL_TIMEOUT_SECONDS = 3
+WAITING_PER_CONNECTION = 10
+_TOO_MANY = "Too many wait for a connection."
 
 
 class Base(DeclarativeBase):
@@ -89,51 +82,237 @@ class Versioned:
         return {"version_id_col": cls.version, "eager_defaults": True}
 
 
-def create_engine(url: URL, *, pool_size: int = 10, max_overflow: int = 10) -> AsyncEngine:
-    """An engine whose connections speak UTC and give up rather than hang.
-
-    A statement may run 10 s and wait 5 s for a lock; the client gives up a second later than
-    the server, so that a server that froze is noticed as well.
-    """
-    return create_async_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=max_overflow,
-        pool_timeout=CONNECT_TIMEOUT_SECONDS,
-        pool_use_lifo=True,
-        # Values are personal; an error's text ends in logs.
-        hide_parameters=True,
-        connect_args={
-            "timeout": CONNECT_TIMEOUT_SECONDS,
-            "command_timeout": STATEMENT_TIMEOUT_SECONDS + 1,
-            "server_settings": SERVER_SETTINGS,
-        },
-    )
-
-
-def create_readers(settings: Settings) -> "asyncpg.Pool[asyncpg.Record]":
+class Readers:
     """Connections for single reads, without SQLAlchemy (`core/prepared.py`).
 
-    None is opened before it is needed. They give up as the engine's do, and leave nothing behind
-    that would have to be reset.
+    None is opened before it is needed, and they leave nothing behind that would have to be reset.
     """
-    return asyncpg.create_pool(
-        host=settings.POSTGRES_SERVER,
-        port=settings.POSTGRES_PORT,
-        user=settings.POSTGRES_USER,
-        password=settings.POSTGRES_PASSWORD.get_secret_value() or None,
-        database=settings.POSTGRES_DB,
-        min_size=0,
-        max_size=settings.POSTGRES_POOL_SIZE,
-        timeout=CONNECT_TIMEOUT_SECONDS,
-        command_timeout=STATEMENT_TIMEOUT_SECONDS + 1,
-        server_settings=SERVER_SETTINGS | {"default_transaction_read_only": "on"},
-        init=_read_json,
-        reset=_reset_nothing,
-    )
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", connections: int) -> None:
+        self._pool = pool
+        self._waiting = 0
+        self._maximum_waiting = connections * WAITING_PER_CONNECTION
+
+    @property
+    def are_awaited(self) -> bool:
+        return bool(self._pool.get_idle_size() < self._pool.get_size())
+
+    async def fetch(
+        self, statement: str, *arguments: object, record_class: type[asyncpg.Record]
+    ) -> list[Any]:
+        """The rows.
+
+        Raises:
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: Postgres cannot be asked.
+            sqlalchemy.exc.TimeoutError: too many want to.
+        """
+        if self._waiting >= self._maximum_waiting:
+            raise PoolTimeout(_TOO_MANY)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(POOL_TIMEOUT_SECONDS):
+                connection = await self._pool.acquire()
+        except TimeoutError:
+            raise PoolTimeout(_TOO_MANY) from None
+        finally:
+            self._waiting -= 1
+        try:
+            rows: list[Any] = await connection.fetch(
+                statement, *arguments, record_class=record_class
+            )
+            return rows
+        finally:
+            await self._pool.release(connection)
+
+    def usage(self) -> dict[str, int]:
+        """How many connections are open, and in use."""
+        size = self._pool.get_size()
+        return {"open": size, "in_use": size - self._pool.get_idle_size()}
+
+    def terminate(self) -> None:
+        self._pool.terminate()
 
 
-async def _read_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+WHEN_COMMITTED = "when_committed"
+"""Where a session keeps what is done after its commit: see `core/unit_of_work.when_committed`."""
+
+
+class DatabaseAway(ConnectionError):
+    """Postgres does not answer, and whoever asked it would wait in vain."""
+
+
+class CommitUncertain(ConnectionError):
+    """Postgres was lost while it committed: it may have been done, or not."""
+
+
+class Database:
+    """Sessions for writers and for readers, and a pool for hot reads.
+
+    Each of them fails at once, with an OSError, while Postgres is known to be silent, and whoever
+    is waiting for it when that is noticed fails then, within 4 s.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connections = WeakSet[Connection]()
+        self._attempts: set[asyncio.Future[Connection]] = set()
+        self._sessions = 0
+        places = settings.POSTGRES_POOL_SIZE + settings.POSTGRES_MAX_OVERFLOW
+        self._maximum_sessions = places * (1 + WAITING_PER_CONNECTION)
+        self.pulse = Pulse(partial(connect, settings))
+        self.engine = create_async_engine(
+            settings.SQLALCHEMY_DATABASE_URI,
+            async_creator=self._connect,
+            pool_size=settings.POSTGRES_POOL_SIZE,
+            max_overflow=settings.POSTGRES_MAX_OVERFLOW,
+            pool_timeout=POOL_TIMEOUT_SECONDS,
+            pool_use_lifo=True,
+            # Values are personal; an error's text ends in logs.
+            hide_parameters=True,
+        )
+        event.listen(self.engine.sync_engine.pool, "checkout", _refuse_closed)
+        self._hot_readers: Readers | None = None
+        self._writers = async_sessionmaker(self.engine, expire_on_commit=False)
+        self._readers = async_sessionmaker(
+            self.engine.execution_options(isolation_level="AUTOCOMMIT"),
+            expire_on_commit=False,
+            autoflush=False,
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Database":
+        return cls(settings)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """A session that commits when the block ends well and rolls back when it raises.
+
+        Raises:
+            DatabaseAway, sqlalchemy.exc.TimeoutError: there is no connection to be had.
+            CommitUncertain: the connection was lost in the commit.
+        """
+        with self._place():
+            async with self._writers() as session:
+                yield session
+                await commit(session)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A session for reads: each statement sees what was committed when it began."""
+        with self._place():
+            async with self._readers() as session:
+                yield session
+
+    async def open_readers(self) -> None:
+        size = self._settings.POSTGRES_POOL_SIZE
+        pool = await asyncpg.create_pool(
+            connect=self._connect,
+            min_size=0,
+            max_size=size,
+            server_settings=SERVER_SETTINGS | {"default_transaction_read_only": "on"},
+            init=_read_json,
+            reset=_reset_nothing,
+        )
+        self._hot_readers = Readers(pool, size)
+
+    @property
+    def readers(self) -> Readers:
+        if self._hot_readers is None:
+            raise RuntimeError("open_readers was not called")
+        self._refuse_in_silence()
+        return self._hot_readers
+
+    def usage(self) -> dict[str, dict[str, int]]:
+        """How many connections each pool has open and in use, for metrics."""
+        sessions = cast("QueuePool", self.engine.pool)
+        in_use = sessions.checkedout()
+        usage = {"sessions": {"open": sessions.checkedin() + in_use, "in_use": in_use}}
+        if self._hot_readers is not None:
+            usage["readers"] = self._hot_readers.usage()
+        return usage
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Postgres' silence is noticed for as long as the block lasts."""
+        watch = self.pulse.watch(self._is_awaited, self._give_up)
+        task = asyncio.create_task(watch, name="pulse")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def dispose(self) -> None:
+        await self.engine.dispose()
+        if self._hot_readers is not None:
+            self._hot_readers.terminate()
+        self.pulse.hang_up()
+
+    async def _connect(self, *_: None, **options: Any) -> Connection:  # noqa: ANN401 - asyncpg's
+        self._refuse_in_silence()
+        attempt = asyncio.ensure_future(connect(self._settings, **options))
+        self._attempts.add(attempt)
+        try:
+            connection = await attempt
+        except asyncio.CancelledError:
+            this = asyncio.current_task()
+            if this is not None and this.cancelling():
+                raise
+            raise DatabaseAway from None  # it was given up
+        finally:
+            self._attempts.discard(attempt)
+        self._connections.add(connection)
+        return connection
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """A place among those who work and those who wait, of which there are only so many."""
+        self._refuse_in_silence()
+        if self._sessions >= self._maximum_sessions:
+            raise PoolTimeout(_TOO_MANY)
+        self._sessions += 1
+        try:
+            yield
+        finally:
+            self._sessions -= 1
+
+    def _refuse_in_silence(self) -> None:
+        if not self.pulse.is_beating:
+            raise DatabaseAway
+
+    def _is_awaited(self) -> bool:
+        readers = self._hot_readers
+        return self._sessions > 0 or (readers is not None and readers.are_awaited)
+
+    def _give_up(self) -> None:
+        """Break all connections off: those who wait on them, or for them, fail now."""
+        for connection in list(self._connections):
+            connection.terminate()
+        for attempt in self._attempts:
+            attempt.cancel()
+
+
+async def commit(session: AsyncSession) -> None:
+    """Commit, and do what waits for it; say so where nobody can know whether it was done."""
+    try:
+        await session.commit()
+    except DBAPIError as error:
+        if isinstance(error.driver_exception, LOST):
+            raise CommitUncertain from error
+        raise
+    except LOST as error:
+        raise CommitUncertain from error
+    for do in session.info.pop(WHEN_COMMITTED, ()):
+        do()
+
+
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401
+    """Have the pool make a new connection where the server has closed this one meanwhile."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
+async def _read_json(connection: Connection) -> None:
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
@@ -143,78 +322,5 @@ async def _read_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     )
 
 
-async def _reset_nothing(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+async def _reset_nothing(_: Connection) -> None:
     """A read that is over has left no state; to ask Postgres to forget it costs a round trip."""
-
-
-WHEN_COMMITTED = "when_committed"
-"""Where a session keeps what is done after its commit: see `core/unit_of_work.when_committed`."""
-
-
-class Database:
-    """An engine, the two kinds of sessions made from it, and a pool for hot reads."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-        self._readers_pool: asyncpg.Pool | None = None
-        self._writers = async_sessionmaker(engine, expire_on_commit=False)
-        self._readers = async_sessionmaker(
-            engine.execution_options(isolation_level="AUTOCOMMIT"),
-            expire_on_commit=False,
-            autoflush=False,
-        )
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> "Database":
-        return cls(
-            create_engine(
-                settings.SQLALCHEMY_DATABASE_URI,
-                pool_size=settings.POSTGRES_POOL_SIZE,
-                max_overflow=settings.POSTGRES_MAX_OVERFLOW,
-            )
-        )
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """A session that commits when the block ends well and rolls back when it raises."""
-        async with self._writers() as session:
-            yield session
-            await session.commit()
-            for do in session.info.get(WHEN_COMMITTED, ()):
-                do()
-
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncSession]:
-        """A session for reads: each statement sees what was committed when it began."""
-        async with self._readers() as session:
-            yield session
-
-    async def open_readers(self, settings: Settings) -> None:
-        """Make the pool for hot reads; it connects when it is first used."""
-        self._readers_pool = await create_readers(settings)
-
-    @property
-    def readers(self) -> "asyncpg.Pool[asyncpg.Record]":
-        if self._readers_pool is None:
-            raise RuntimeError("open_readers was not called")
-        return self._readers_pool
-
-    def usage(self) -> dict[str, dict[str, int]]:
-        """How many connections each pool has open and in use, for metrics."""
-        sessions = cast("QueuePool", self.engine.pool)
-        readers = self.readers
-        return {
-            "sessions": {
-                "open": sessions.checkedin() + sessions.checkedout(),
-                "in_use": sessions.checkedout(),
-            },
-            "readers": {
-                "open": readers.get_size(),
-                "in_use": readers.get_size() - readers.get_idle_size(),
-            },
-        }
-
-    async def dispose(self) -> None:
-        await self.engine.dispose()
-        if self._readers_pool is not None:
-            self._readers_pool.terminate()

@@ -46,6 +46,7 @@ from app.catalog.routes import locations, services
 from app.config import UNIX_SOCKETS, Environment, Settings
 from app.core.clock import Clock, system_clock
 from app.core.docs import add_docs
+from app.core.health import Health
 from app.core.jobs import running
 from app.core.logging import configure_logging
 from app.core.metrics import forget_the_dead
@@ -160,7 +161,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open what the requests share, and close it when the last one has been answered."""
     state, settings = app.state, app.state.settings
     state.database = Database.from_settings(settings)
-    await state.database.open_readers(settings)
+    await state.database.open_readers()
     if settings.ENABLE_TRACING:
         state.tracing.watch(state.database.engine)
     state.redis = create_redis(settings)
@@ -182,17 +183,19 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     keys = state.api_key_authenticator if settings.API_KEYS_ENABLED else None
     state.callers = Callers(state.signer, state.clock, keys)
     state.answer_cache = AnswerCache()
-    state.migration_head = migration_head()
     if settings.ENABLE_METRICS:
         forget_the_dead()
         state.queue_watch = QueueWatch(state.database)
+    state.health = Health(state.database.pulse, state.redis, migration_head())
     state.jobs = job_runner(settings, state.database, state.clock)
     try:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(state.database.watched())
             if settings.JOBS_IN_PROCESS:
                 await stack.enter_async_context(running(state.jobs))
             yield
     finally:
+        await state.health.aclose()
         state.password_hasher.close()
         if state.rate_limiter is not None:
             await state.rate_limiter.aclose()

@@ -26,7 +26,7 @@ async def work(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(sign, told_to_end.set)
     database = Database.from_settings(settings)
     try:
-        async with running(job_runner(settings, database, system_clock)):
+        async with database.watched(), running(job_runner(settings, database, system_clock)):
             log.info("worker_started")
             await told_to_end.wait()
             log.info("worker_stopping")

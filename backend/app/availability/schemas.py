@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from app.availability.rules import Reason
 from app.core.schemas import Day as Date
-from app.core.schemas import Input, Instant, Output, Zone
+from app.core.schemas import Instant, Output, Query, Zone
 
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 2), date(2199, 12, 30)
 
@@ -103,7 +103,7 @@ DETAILS: dict[Reason, str] = {
 }
 
 
-class Asked(Input):
+class Asked(Query):
     """What can be asked about free times."""
 
     service_id: UUID

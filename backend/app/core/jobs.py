@@ -61,7 +61,7 @@ from app.config import Settings
 from app.core.context import bound_request_id, current_request_id
 from app.core.prepared import Prepared
 from app.core.reporting import report
-from app.database import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS
+from app.postgres import CONNECT_TIMEOUT_SECONDS, connect
 
 log = structlog.get_logger(__name__)
 
@@ -400,16 +400,8 @@ def _queries(driver: Driver, kind: type[Queries] = Queries) -> Queries:
 @asynccontextmanager
 async def _connection(settings: Settings) -> AsyncIterator["asyncpg.Connection[Any]"]:
     """A connection that listens; it is not the pool's, where it would be missed."""
-    connection = await asyncpg.connect(
-        host=settings.POSTGRES_SERVER,
-        port=settings.POSTGRES_PORT,
-        user=settings.POSTGRES_USER,
-        password=settings.POSTGRES_PASSWORD.get_secret_value() or None,
-        database=settings.POSTGRES_DB,
-        timeout=CONNECT_TIMEOUT_SECONDS,
-        command_timeout=STATEMENT_TIMEOUT_SECONDS + 1,
-        server_settings={"application_name": "oneslot-jobs", "timezone": "UTC"},
-    )
+    names = {"application_name": "oneslot-jobs", "timezone": "UTC"}
+    connection = await connect(settings, server_settings=names)
     try:
         yield connection
     finally:

@@ -7,15 +7,16 @@ readers, by itself on one of its connections.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import asyncpg
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
-Readers: TypeAlias = asyncpg.Pool
-"""Connections for reads that need no session."""
+from app.database import Readers
+
+__all__ = ["Prepared", "Readers", "Row"]
 
 _dialect: Any = dialect.dialect
 _DIALECT = _dialect(dbapi=_dialect.import_dbapi())
@@ -58,8 +59,7 @@ class Prepared:
             connection = await _driver(where)
             rows: Sequence[Any] = await connection.fetch(self.text, *arguments, record_class=Row)
             return rows
-        async with where.acquire() as reader:
-            return list(await reader.fetch(self.text, *arguments, record_class=Row))
+        return await where.fetch(self.text, *arguments, record_class=Row)
 
     async def first(
         self, where: AsyncSession | Readers, parameters: Mapping[str, Any]
@@ -89,7 +89,11 @@ async def _driver(session: AsyncSession) -> Any:  # noqa: ANN401 - asyncpg's con
     connection = await session.connection()
     adapter: Any = (await connection.get_raw_connection()).dbapi_connection
     if adapter._transaction is None:  # noqa: SLF001 - tests/unit/core/test_prepared.py guards it
-        await adapter._start_transaction()  # noqa: SLF001 - as its own cursors do
+        try:
+            await adapter._start_transaction()  # noqa: SLF001 - as its own cursors do
+        except dialect.AsyncAdapt_asyncpg_dbapi.Error as error:
+            # SQLAlchemy's clothes for what the driver said, which elsewhere here go without them.
+            raise (error.__cause__ or error) from None
     driver = adapter.driver_connection
     session.info[_DRIVER] = (session.sync_session.get_transaction(), driver)
     return driver

@@ -22,7 +22,7 @@ from starlette.types import Scope
 from app.core.context import current_request_id
 from app.core.errors import AppError, FieldError, Unavailable, ValidationFailed
 from app.core.exchange import note_problem
-from app.core.unit_of_work import driver_error, should_retry, sqlstate
+from app.core.unit_of_work import driver_error, is_connection_lost, should_retry, sqlstate
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -148,6 +148,8 @@ def escaped_problem(scope: Scope, error: Exception) -> Response:
         return http_problem(scope, error)
     if isinstance(error, AppError):
         return app_problem(scope, error)
+    if is_connection_lost(error):
+        return app_problem(scope, Unavailable("The database cannot answer right now."))
     if should_retry(error):
         return app_problem(scope, Unavailable("Too many want the same thing at once."))
     return problem_response(
@@ -167,6 +169,8 @@ def _invalid_request(request: Request, exc: RequestValidationError) -> Response:
 
 def _database_error(request: Request, exc: Exception) -> Response:
     """Values that Postgres cannot hold are the client's; a server that is away is 503."""
+    if should_retry(exc):
+        raise exc
     state, error = sqlstate(exc) or "", driver_error(exc)
     if state.startswith("22") or isinstance(error, asyncpg.DataError):
         return app_problem(request.scope, ValidationFailed("A value is out of range."))

@@ -11,9 +11,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     JsonValue,
     StringConstraints,
 )
+from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 
 from app.units import zone_names
 
@@ -22,10 +24,50 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _INSTANT = re.compile(_DATE.pattern + r"[Tt ][0-9]{2}:[0-9]{2}.*")
 
 
-class Input(BaseModel):
-    """What clients send: unknown fields are refused."""
+def _distinguish(schema: Any) -> None:  # noqa: ANN401 - a part of a core schema
+    """Have numbers and truth values be read from nothing else.
+
+    Pydantic's strict mode would do more: refuse 3.0 for an integer, which to JSON it is, and texts
+    for dates and ids, which have no other form there.
+    """
+    if isinstance(schema, list | tuple):
+        for part in schema:
+            _distinguish(part)
+    elif isinstance(schema, dict):
+        kind = schema.get("type")
+        if kind == "bool":
+            schema["strict"] = True
+        elif kind in ("int", "float"):
+            inner = dict(schema)
+            schema.clear()
+            schema.update(no_info_before_validator_function(_number, inner))
+        elif kind != "function-before" or schema["function"]["function"] != _number:
+            for part in schema.values():
+                _distinguish(part)
+
+
+def _number(value: object) -> object:
+    if isinstance(value, str | bool):
+        raise ValueError("not a number")  # noqa: TRY004 - Pydantic's way to refuse
+    return value
+
+
+class Query(BaseModel):
+    """What clients send in a URL, where everything is text: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+class Input(Query):
+    """What clients send as JSON, which has types: `"3"` is no number, and 1 is not true."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[BaseModel], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        schema = handler(source)
+        _distinguish(schema)
+        return schema
 
 
 def example(**fields: JsonValue) -> ConfigDict:

@@ -8,15 +8,20 @@ a 201 that did not happen. Services flush; they never commit.
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
-from asyncpg import PostgresError
+from asyncpg import (
+    AdminShutdownError,
+    CrashShutdownError,
+    InternalClientError,
+    PostgresConnectionError,
+    PostgresError,
+)
 from fastapi import Depends, Request
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
 from app.core.errors import AppError
-from app.core.prepared import Readers
-from app.database import WHEN_COMMITTED, Database
+from app.database import WHEN_COMMITTED, Database, Readers, commit
 
 SERIALIZATION_FAILURE = "40001"
 DEADLOCK_DETECTED = "40P01"
@@ -25,6 +30,7 @@ FOREIGN_KEY_VIOLATION = "23503"
 _RACES = frozenset(
     {SERIALIZATION_FAILURE, DEADLOCK_DETECTED, UNIQUE_VIOLATION, FOREIGN_KEY_VIOLATION}
 )
+_CUT_OFF = (PostgresConnectionError, AdminShutdownError, CrashShutdownError, InternalClientError)
 
 
 class TransactionConflict(Exception):
@@ -35,11 +41,21 @@ def should_retry(exc: BaseException) -> bool:
     """Whether a transaction that ended with `exc` may succeed when run again as a whole.
 
     A unique violation that no service foresaw is a race too: run again, the request sees the row.
-    So is a reference to what is not there: it was deleted meanwhile, and is not found again.
+    So is a reference to what is not there: it was deleted meanwhile, and is not found again. What
+    was done on a connection that is lost before its commit was never done; it is refused at once
+    where there is no other connection to be had.
     """
     if isinstance(exc, TransactionConflict | StaleDataError):
         return True
-    return sqlstate(exc) in _RACES
+    return sqlstate(exc) in _RACES or is_connection_lost(exc)
+
+
+def is_connection_lost(exc: BaseException) -> bool:
+    """Whether Postgres, or somebody between, closed the connection that was in use."""
+    if isinstance(exc, DBAPIError) and exc.connection_invalidated:
+        return True
+    error = driver_error(exc)
+    return isinstance(error, _CUT_OFF)
 
 
 def driver_error(exc: BaseException) -> BaseException:
@@ -76,7 +92,7 @@ async def unit_of_work(request: Request) -> AsyncIterator[AsyncSession]:
             yield session
         except AppError as error:
             if error.keeps_work:
-                await session.commit()
+                await commit(session)
             raise
 
 
@@ -87,7 +103,8 @@ async def read_only(request: Request) -> AsyncIterator[AsyncSession]:
 
 
 async def readers(request: Request) -> Readers:
-    return request.app.state.database.readers
+    db: Database = request.app.state.database
+    return db.readers
 
 
 HotReads = Annotated[Readers, Depends(readers)]

@@ -1,13 +1,18 @@
+import asyncio
+import socket
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from app.config import Settings
+from app.core.health import Health
 from app.core.system import VERSION
 from app.main import create_app
-from tests.business import execute, problem, serving
+from app.postgres import Pulse
+from tests.business import execute, ok, problem, serving
 from tests.conftest import make_settings
 
 
@@ -41,6 +46,44 @@ async def test_without_redis_it_works_on_and_says_so(settings: Settings, tmp_pat
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
         assert states(answer) == {"postgres": "ok", "migrations": "ok", "redis": "down"}
         assert (await client.get("/api/v1/services")).status_code == 200
+
+
+async def test_a_frozen_redis_is_no_redis(settings: Settings, tmp_path: Path) -> None:
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "frozen"))
+    listening.listen()  # whoever connects is never answered
+    frozen = make_settings(POSTGRES_DB=settings.POSTGRES_DB, REDIS_HOST=str(tmp_path / "frozen"))
+    with listening:
+        async with serving(create_app(frozen)) as client, asyncio.timeout(10):
+            answer = await client.get("/health/ready")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert states(answer) == {"postgres": "ok", "migrations": "ok", "redis": "down"}
+
+
+async def test_probes_that_come_together_share_one_answer(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    ask = Pulse.ask
+
+    async def ask_noted(self: Pulse, question: str = "SELECT 1") -> list[Any]:
+        asked.append(question)
+        return await ask(self, question)
+
+    monkeypatch.setattr(Pulse, "ask", ask_noted)
+    answers = await asyncio.gather(*(client.get("/health/ready") for _ in range(20)))
+    assert {answer.json()["status"] for answer in answers} == {"ready"}
+    assert len(asked) == 2
+    ok(await client.get("/health/ready"))
+    assert len(asked) == 4  # the next one asks anew
+
+
+async def test_a_probe_that_hangs_up_leaves_the_others_their_answer(app: FastAPI) -> None:
+    health: Health = app.state.health
+    impatient, patient = (asyncio.create_task(health.readiness()) for _ in range(2))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    assert (await patient).status == "ready"
 
 
 @pytest.mark.parametrize(
