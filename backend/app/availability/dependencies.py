@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.availability.answers import AnswerCache
+from app.availability.explanation_service import ExplanationService
 from app.availability.free_times_service import FreeTimesService
 from app.availability.service import AvailabilityService
 from app.availability.time_off_service import TimeOffService
@@ -35,8 +36,13 @@ async def free_times(
     return FreeTimesService(readers, cache, clock, settings.BUSINESS_TIME_ZONE)
 
 
+async def explanations(request: Request, readers: HotReads, clock: AppClock) -> ExplanationService:
+    return ExplanationService(readers, request.app.state.commitments, clock)
+
+
 Availability = Annotated[AvailabilityService, Depends(availability)]
 AvailabilityReader = Annotated[AvailabilityService, Depends(availability_reader)]
+Explanations = Annotated[ExplanationService, Depends(explanations)]
 FreeTimesReader = Annotated[FreeTimesService, Depends(free_times)]
 
 

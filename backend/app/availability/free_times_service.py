@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.availability import plan_repository, taken_repository
 from app.availability.answers import Answer, AnswerCache, FreeTimes
 from app.availability.plan import Plan
-from app.availability.rules import Reason, fresh_until, merge_providers
+from app.availability.rules import fresh_until, merge_providers
 from app.availability.schemas import instant, minute
-from app.availability.service import WEEK_AROUND, Wish, dates_around, found, plan_around
+from app.availability.service import WEEK_AROUND, dates_around, found
 from app.availability.wall_clock import Minute, day_start, local_date
 from app.core.clock import Clock
 from app.core.errors import ValidationFailed
@@ -67,14 +67,6 @@ class NextQuestion:
             self.location_id,
             self.seats,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Why a provider cannot give a time; without a provider: why nobody can."""
-
-    provider_id: UUID | None
-    reason: Reason
 
 
 class FreeTimesService:
@@ -205,25 +197,6 @@ class FreeTimesService:
             seats=_seats(per_group) if plan.is_shared else None,
             fresh_until=fresh_until(rules, zones, seconds, end, [s for s, _ in free[:1]], expiries),
         )
-
-    async def obstacles(self, wish: Wish) -> tuple[bool, list[Obstacle]]:
-        """Whether a time can be had, and why those who cannot give it cannot.
-
-        One round trip, and the same judgement as in `opening`. Raises NotFound.
-        """
-        plan, duration = await plan_around(self._where, wish, self._clock())
-        groups = plan.groups(wish.provider_id)
-        if duration not in plan.durations or not groups:
-            return False, [Obstacle(wish.provider_id, Reason.NOT_OFFERED)]
-        if wish.start.timestamp() % 60:
-            return False, [Obstacle(wish.provider_id, Reason.NOT_ALIGNED)]
-        begins, now = minute(wish.start), self._clock().timestamp()
-        verdicts = [
-            (group[0].id, plan.why_not(group, duration, wish.seats, now, begins))
-            for group in groups
-        ]
-        refused = [Obstacle(lead, why) for lead, why in verdicts if why is not None]
-        return len(refused) < len(groups), refused
 
 
 def _seats(per_group: Sequence[Any]) -> dict[Minute, int]:

@@ -5,8 +5,10 @@ from uuid import UUID
 
 from fastapi import Query, Response
 
+from app.auth.dependencies import MaybePrincipal
+from app.auth.errors import InvalidToken, TokenExpired
 from app.availability.asking import AskingRoute, as_response
-from app.availability.dependencies import FreeTimesReader
+from app.availability.dependencies import Explanations, FreeTimesReader
 from app.availability.free_times_service import NextQuestion, Question
 from app.availability.schemas import (
     DETAILS,
@@ -36,7 +38,9 @@ asking = ApiRouter(prefix="/availability", tags=["availability"], route_class=As
     operation_id="availability_get",
     summary="Free times of a service",
     description=(
-        "Every slot in the answer can be booked unless somebody takes it first. At most 62 days. "
+        "Every slot in the answer can be booked unless somebody takes it first, or who asks for it "
+        "has as much of the service as one customer may: the answer is the same for everybody, and "
+        "`/availability/explain` knows who asks. At most 62 days. "
         "The `ETag` changes exactly when the answer does."
     ),
     response_model=AvailabilityOut,
@@ -90,11 +94,17 @@ async def get_next(
     "/explain",
     operation_id="availability_explain",
     summary="Why a time cannot be booked",
-    description="It judges as `POST /bookings` does.",
-    responses=problems(NotFound, ValidationFailed),
+    description=(
+        "It judges as `POST /bookings` does. Of who sends a token it also says when they have as "
+        "much of the service as one customer may (`limit_reached`); lists of free times are the "
+        "same for everybody and know nothing of it."
+    ),
+    responses=problems(InvalidToken, TokenExpired, NotFound, ValidationFailed),
+    openapi_extra={"security": [{}]},
 )
 async def explain(
-    free_times: FreeTimesReader,
+    explanations: Explanations,
+    principal: MaybePrincipal,
     service_id: UUID,
     start: Instant,
     *,
@@ -107,7 +117,8 @@ async def explain(
     wish = Wish(
         service_id, start, provider_id, location_id, duration_minutes, seats, exclude_booking_id
     )
-    is_available, obstacles = await free_times.obstacles(wish)
+    customer_id = principal.user_id if principal is not None else None
+    is_available, obstacles = await explanations.obstacles(wish, customer_id)
     return ExplanationOut(
         available=is_available,
         reasons=[

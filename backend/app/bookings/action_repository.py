@@ -1,7 +1,6 @@
 """The SQL of what is done with bookings: one lock, and one statement for each change."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -21,14 +20,13 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.availability.service import Taking, keeping, kept, takings
+from app.bookings.allowance_repository import CustomersLimits, within_customers_limits
 from app.bookings.models import Booking
 from app.bookings.repository import (
-    CustomersLimits,
     all_taken,
     prefixed,
     row_if_taken,
     view_of,
-    within_customers_limits,
 )
 from app.core.events import EVENT_COLUMNS, Event
 from app.core.prepared import Prepared
@@ -161,7 +159,7 @@ async def move(
         | {"taken_subjects": taking.subjects}
         | _changed(row, changes)
         | prefixed("event_", event)
-        | prefixed("limits_", asdict(limits))
+        | limits.parameters
     )
     moved: AnyRow | None = await _MOVE[taking.how].first(session, parameters)
     return moved

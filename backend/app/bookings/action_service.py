@@ -6,8 +6,8 @@ it. The calendar entry's `sequence` rises with what calendars show: its time, it
 it, and whether it is tentative, confirmed or cancelled (RFC 5546, 2.1.4).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from app.availability.plan import Candidate
 from app.availability.rules import Reason
 from app.availability.service import AvailabilityService, Opening, Wish, taking
 from app.bookings import action_repository as actions
-from app.bookings import repository
+from app.bookings.allowance_service import customers_limits, zones_of, zones_with_enough
 from app.bookings.assignment_service import choices, records_for
 from app.bookings.manage_tokens import ManageTokens
 from app.bookings.rules import (
@@ -37,7 +37,7 @@ from app.bookings.rules import (
     why_not,
 )
 from app.bookings.schemas import BookingOut, Reschedule
-from app.bookings.service import customers_limits, expire_in_time, mail_new_link, new_booking
+from app.bookings.service import expire_in_time, mail_new_link, new_booking
 from app.bookings.views import booking_out, called_off, difference
 from app.bookings.waitlist_repository import announce
 from app.core.clock import Clock
@@ -284,18 +284,27 @@ class ActionService:
     async def _taken(self, case: _Case, opening: Opening, *, requested: bool) -> AnyRow:
         """The booking, moved: with whoever has it now, else with whose turn it is.
 
-        Raises SlotTaken: all of them are lost to races.
+        Raises:
+            SlotTaken: all of them are lost to races.
+            SlotUnavailable: the customer has enough.
         """
-        kept = next((c for c in opening.candidates if c.lead.id == case.row.provider_id), None)
-        moved = await self._take(case, opening, kept, case.row.assigned) if kept else None
-        if moved is not None:
-            return moved
-        for choice in choices(opening, requested=requested):
-            if choice.candidate is not kept:
-                moved = await self._take(case, opening, choice.candidate, choice.reason)
-                if moved is not None:
-                    return moved
-        raise SlotTaken
+        row = case.row
+        order = [(c.candidate, c.reason) for c in choices(opening, requested=requested)]
+        order.sort(key=lambda choice: choice[0].lead.id != row.provider_id)
+        enough: Collection[str] = ()
+        for candidate, reason in order:
+            if candidate.lead.hours.zone in enough:
+                continue
+            stays = candidate.lead.id == row.provider_id
+            moved = await self._take(case, opening, candidate, row.assigned if stays else reason)
+            if moved is not None:
+                return moved
+            enough = await zones_with_enough(
+                *(self._session, opening.plan, opening.start, zones_of(opening)),
+                *(_limited(row), case.now),
+                without=row.id,
+            )
+        raise SlotUnavailable(Reason.LIMIT_REACHED) if enough else SlotTaken
 
     async def _take(
         self,
@@ -313,8 +322,7 @@ class ActionService:
         if case.action is Action.RESCHEDULE and row.manage_salt is not None:
             # Whoever has the mail about the old time need not be who has the new one.
             changes |= self._tokens.new_columns(row.id)
-        limits = customers_limits(opening, candidate, _limited(row), case.now)
-        limits = replace(limits, without=row.id)
+        limits = customers_limits(opening, candidate, _limited(row), case.now, without=row.id)
         before, after = difference(row, changes)
         moved = await actions.move(
             self._session,
@@ -330,13 +338,8 @@ class ActionService:
             ),
             limits=limits,
         )
-        if moved is None:
-            if opening.plan.limits.bind_customer and not await repository.are_within(
-                self._session, limits
-            ):
-                raise SlotUnavailable(Reason.LIMIT_REACHED)
-            if how.subjects > 1:
-                await self._availability.undo(how)
+        if moved is None and how.subjects > 1:
+            await self._availability.undo(how)
         return moved
 
 

@@ -23,8 +23,8 @@ from sqlalchemy.dialects.postgresql import TSTZRANGE, Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.availability.models import Allocation, SeatClaim
+from app.bookings.allowance_repository import keeps_time
 from app.bookings.models import Booking
-from app.bookings.repository import keeps_time
 from app.database import AnyRow
 
 # No statement can move neighbours in place: Postgres refuses the first that touches the second

@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, Select, any_, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.availability.models import Allocation
+from app.bookings.allowance_repository import keeps_time
 from app.bookings.hold_models import Hold
 from app.bookings.models import Booking
-from app.bookings.repository import keeps_time
 from app.bookings.waitlist_models import WaitlistEntry
 from app.database import AnyRow
 from app.providers.models import Provider

@@ -1,16 +1,19 @@
 """What has been promised, told to the rooms below through the ports in their `commitments.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.availability.plan import Plan
 from app.availability.rules import SlotRules, WorkingHours, judge
 from app.availability.time_off_service import forget_subject, lock_subjects
 from app.bookings import commitment_repository as repository
+from app.bookings.allowance_service import zones_with_enough
 from app.core.clock import Clock
+from app.core.prepared import Readers
 from app.database import AnyRow
 from app.schedules import holidays
 from app.schedules.commitments import Promise
@@ -65,6 +68,21 @@ class BookingCommitments:
     ) -> Sequence[Promise]:
         rows = await repository.ahead(session, provider_id, self._clock(), start=start, end=end)
         return [_promise(row) for row in rows]
+
+    # --- Of customers ------------------------------------------------------------------------
+    async def zones_with_enough(
+        self,
+        where: AsyncSession | Readers,
+        plan: Plan,
+        start: datetime,
+        zones: Collection[str],
+        customer_id: UUID,
+        *,
+        without: UUID | None,
+    ) -> Collection[str]:
+        return await zones_with_enough(
+            where, plan, start, zones, customer_id, self._clock(), without=without
+        )
 
 
 async def _forget(session: AsyncSession, subject_id: UUID) -> None:

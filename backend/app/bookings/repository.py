@@ -1,7 +1,7 @@
 """The SQL of bookings. Hot paths read rows, not entities."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -25,7 +25,6 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
-    not_,
     or_,
     select,
     update,
@@ -37,9 +36,10 @@ from sqlalchemy.orm import aliased
 from app.auth.models import User
 from app.availability.plan import COLLECTIVE
 from app.availability.service import How, Taking, takings
+from app.bookings.allowance_repository import CustomersLimits, has_waited, within_customers_limits
 from app.bookings.hold_models import Hold
 from app.bookings.models import Booking
-from app.bookings.rules import OCCUPYING, RELEASED, Status
+from app.bookings.rules import Status
 from app.catalog.models import Location, Resource, Service
 from app.core.events import EVENT_COLUMNS, Event
 from app.core.jobs import NewJob, enqueued, enqueuing
@@ -50,11 +50,6 @@ from app.providers.models import Provider
 from app.schedules.service import raising_calendar_version
 
 BOOKINGS = Keyset(Booking.id, {"start": Booking.starts_at, "created_at": Booking.created_at})
-
-
-def _literals(statuses: Collection[Status]) -> list[ColumnElement[str]]:
-    """Statuses as part of a statement: lists of parameters are built anew each time."""
-    return [literal_column(f"'{status}'") for status in sorted(statuses)]
 
 
 def view_of(bookings: FromClause) -> Select[Any]:
@@ -138,52 +133,6 @@ def all_taken(taken: CTE) -> ColumnElement[bool]:
     return count >= bindparam("taken_subjects", type_=Integer())
 
 
-def keeps_time(now: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
-    """Whether a booking occupies the calendar: what has expired does not, noted or not."""
-    return and_(Booking.status.in_(_literals(OCCUPYING)), not_(_has_waited(now)))
-
-
-def counts(now: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
-    """Whether a booking takes place, or has done so."""
-    return and_(Booking.status.not_in(_literals(RELEASED)), not_(_has_waited(now)))
-
-
-def was_booked_by_account() -> ColumnElement[bool]:
-    """What somebody booked as a guest uses up no customer's limits: it may have been anybody."""
-    return Booking.guest_email.is_(None)
-
-
-def _has_waited(now: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
-    """As `rules.status_at` has it: a request that nobody approved in time."""
-    is_pending = Booking.status == literal_column(f"'{Status.PENDING}'")
-    return and_(is_pending, Booking.expires_at <= now)
-
-
-def within_customers_limits() -> ColumnElement[bool]:
-    """Whether the customer may have one more of the service; nobody's limits are NULL."""
-    mine = select(func.count()).where(
-        Booking.customer_id == bindparam("limits_customer_id", type_=Uuid()),
-        was_booked_by_account(),
-        Booking.service_id == bindparam("limits_service_id", type_=Uuid()),
-        Booking.id.is_distinct_from(bindparam("limits_without", type_=Uuid())),
-    )
-    now, begins, ends = (
-        bindparam(f"limits_{name}", type_=TIMESTAMP(timezone=True))
-        for name in ("now", "day_start", "day_end")
-    )
-    active = mine.where(keeps_time(now), Booking.ends_at > now).scalar_subquery()
-    that_day = mine.where(
-        counts(now), Booking.starts_at >= begins, Booking.starts_at < ends
-    ).scalar_subquery()
-    most_active, most_a_day = (
-        bindparam(f"limits_{name}", type_=Integer()) for name in ("active", "per_day")
-    )
-    return and_(
-        or_(most_active.is_(None), active < most_active),
-        or_(most_a_day.is_(None), that_day < most_a_day),
-    )
-
-
 def _book(how: How, taken: CTE, parts: Sequence[CTE], *, with_jobs: bool) -> Select[Any]:
     bookings = table(Booking)
     if how in _FROM_HOLDS:
@@ -250,23 +199,6 @@ _BOOK = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CustomersLimits:
-    """How many bookings of a service a customer may have; `day` is the provider's local day.
-
-    `without` is a booking that does not count, since it is being moved.
-    """
-
-    customer_id: UUID | None = None
-    service_id: UUID | None = None
-    active: int | None = None
-    per_day: int | None = None
-    now: datetime | None = None
-    day_start: datetime | None = None
-    day_end: datetime | None = None
-    without: UUID | None = None
-
-
 async def book(
     session: AsyncSession,
     *,
@@ -288,21 +220,12 @@ async def book(
         | {"taken_subjects": taking.subjects}
         | prefixed("booking_", booking)
         | prefixed("event_", event)
-        | prefixed("limits_", asdict(limits))
+        | limits.parameters
         | prefixed("hold_event_", hold_event or {})
         | (enqueued(jobs) if jobs else {})
     )
     row: AnyRow | None = await _BOOK[taking.how, bool(jobs)].first(session, parameters)
     return row
-
-
-async def are_within(session: AsyncSession, limits: CustomersLimits) -> bool:
-    """Whether the customer may have one more."""
-    parameters = prefixed("limits_", asdict(limits))
-    allowed: bool = (
-        await session.execute(select(within_customers_limits()), parameters)
-    ).scalar_one()
-    return allowed
 
 
 def prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -379,7 +302,7 @@ def _is_given_by(provider_ids: ColumnElement[Any]) -> ColumnElement[bool]:
 def _has_status(status: str, now: datetime) -> ColumnElement[bool]:
     """What has expired is not pending, even if no one has noticed."""
     if status == Status.EXPIRED:
-        return or_(Booking.status == status, _has_waited(now))
+        return or_(Booking.status == status, has_waited(now))
     if status == Status.PENDING:
         return and_(Booking.status == status, Booking.expires_at > now)
     return Booking.status == status

@@ -26,14 +26,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import flag_modified
 
 from app.availability.service import Taking, json_value, many_takings, taken_many
+from app.bookings.allowance_repository import counts, keeps_time, was_booked_by_account
 from app.bookings.models import Booking
-from app.bookings.repository import (
-    NEW_BOOKING,
-    counts,
-    keeps_time,
-    view_of,
-    was_booked_by_account,
-)
+from app.bookings.repository import NEW_BOOKING, view_of
 from app.bookings.rules import Status
 from app.bookings.series_models import BookingSeries
 from app.catalog.models import Service

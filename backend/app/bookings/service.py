@@ -1,6 +1,6 @@
 """Booking and seeing appointments; what is done with them later is in `action_service`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from secrets import SystemRandom
 from typing import Any
@@ -20,20 +20,19 @@ from app.availability.rules import Reason
 from app.availability.service import (
     AvailabilityService,
     Opening,
-    Taking,
     Wish,
-    local_day_around,
     taking,
     taking_held,
 )
 from app.bookings import repository
+from app.bookings.allowance_service import customers_limits, zones_of, zones_with_enough
 from app.bookings.assignment_service import Choice, choices, records_for
 from app.bookings.errors import HoldExpired
 from app.bookings.hold_models import Hold
 from app.bookings.hold_service import HoldService, Proof, used_event
 from app.bookings.manage_tokens import ManageTokens
 from app.bookings.questions import checked_answers
-from app.bookings.repository import CustomersLimits, Filter
+from app.bookings.repository import Filter
 from app.bookings.rules import (
     GUEST,
     Caller,
@@ -118,13 +117,22 @@ class BookingService:
             choose = [Choice(opening.candidates[0], hold.assigned or {})]
         else:
             choose = choices(opening, requested=wanted.provider_id is not None)
+        enough: Collection[str] = ()
         for choice in choose:
+            if choice.candidate.lead.hours.zone in enough:
+                continue
             booking["assigned"] = choice.reason or None
             row = await self._take(opening, choice.candidate, booking, principal, hold)
             if row is not None:
                 when_committed(self._session, BOOKINGS_CREATED.inc)
                 return self._answer(row, principal)
-        raise SlotTaken
+            enough = await zones_with_enough(
+                *(self._session, opening.plan, opening.start, zones_of(opening)),
+                *(customer_id, self._clock()),
+            )
+        if enough:
+            raise SlotUnavailable(Reason.LIMIT_REACHED)
+        raise SlotTaken if hold is None else HoldExpired
 
     async def _opening(self, wanted: BookingCreate, customer_id: UUID | None) -> Opening:
         wish = Wish(
@@ -235,7 +243,7 @@ class BookingService:
         principal: Principal | None,
         hold: Hold | None,
     ) -> AnyRow | None:
-        """Book this candidate; None: somebody was faster."""
+        """Book this candidate; None: somebody was faster, or the customer has enough."""
         booking_id, actor = new_id(), principal.actor if principal else GUEST.actor
         now = self._clock()
         booking = new_booking(opening, candidate, now) | given
@@ -274,10 +282,8 @@ class BookingService:
             if constraint_name(error) == "fk_bookings_customer_id_users":
                 raise ValidationFailed.at("#/customer_id", "no such account") from None
             raise
-        if row is None:
-            await self._explain_refusal(opening, how, limits)
-            if hold is not None:
-                raise HoldExpired
+        if row is None and how.subjects > 1:
+            await self._availability.undo(how)
         return row
 
     def _following(self, booking: Mapping[str, Any], now: datetime) -> list[NewJob]:
@@ -314,17 +320,6 @@ class BookingService:
             ):
                 raise EmailDomainNotAllowed
         return wanted.customer_id
-
-    async def _explain_refusal(
-        self, opening: Opening, how: Taking, limits: CustomersLimits
-    ) -> None:
-        """Raise SlotUnavailable if the customer has enough; else undo what is half done."""
-        if opening.plan.limits.bind_customer and not await repository.are_within(
-            self._session, limits
-        ):
-            raise SlotUnavailable(Reason.LIMIT_REACHED)
-        if how.subjects > 1:
-            await self._availability.undo(how)
 
 
 async def expire_in_time(session: AsyncSession, booking: AnyRow, now: datetime) -> None:
@@ -423,22 +418,3 @@ def new_booking(opening: Opening, candidate: Candidate, now: datetime) -> dict[s
         "manage_digest": None,
         "manage_salt": None,
     }
-
-
-def customers_limits(
-    opening: Opening, candidate: Candidate, customer_id: UUID | None, now: datetime
-) -> CustomersLimits:
-    """How many bookings the service lets this customer have; a guest has no number."""
-    limits = opening.plan.limits
-    if customer_id is None or not limits.bind_customer:
-        return CustomersLimits()
-    day_start, day_end = local_day_around(candidate.lead.hours.zone, opening.start)
-    return CustomersLimits(
-        customer_id,
-        opening.plan.service_id,
-        limits.per_customer_active,
-        limits.per_customer_per_day,
-        now,
-        day_start,
-        day_end,
-    )
