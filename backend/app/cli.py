@@ -179,6 +179,8 @@ def serve(
     arguments = ["uvicorn", "app.main:create_app", "--factory", "--host", host, "--port", str(port)]
     # Our own access log and headers replace uvicorn's; proxies are trusted by the application.
     arguments += ["--no-access-log", "--no-server-header", "--no-proxy-headers"]
+    # What is being answered is answered, within the grace that compose.yml and Kubernetes give.
+    arguments += ["--timeout-graceful-shutdown", "25"]
     if settings.ENVIRONMENT is Environment.LOCAL:
         arguments += ["--reload", "--reload-dir", str(BACKEND / "app")]
     if settings.ENABLE_METRICS and int(os.environ.get("WEB_CONCURRENCY") or 1) > 1:
