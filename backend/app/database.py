@@ -7,8 +7,9 @@ readers get one in autocommit, which saves the BEGIN and COMMIT round trips.
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -42,7 +43,14 @@ NAMING_CONVENTION = {
 # Who finds all connections taken waits for one, with so many others for each that there is.
 POOL_TIMEOUT_SECONDS = 3
 WAITING_PER_CONNECTION = 10
+_CLOSE_SECONDS = 1.0
 _TOO_MANY = "Too many wait for a connection."
+
+READERS_SETTINGS = {
+    "default_transaction_read_only": "on",
+    # What is read here is looked up by keys: to plan it anew for each value takes longer than it.
+    "plan_cache_mode": "force_generic_plan",
+}
 
 
 class Base(DeclarativeBase):
@@ -85,17 +93,23 @@ class Versioned:
 class Readers:
     """Connections for single reads, without SQLAlchemy (`core/prepared.py`).
 
-    None is opened before it is needed, and they leave nothing behind that would have to be reset.
+    None is opened before it is needed. They are kept as they are, the last used first: a read
+    leaves nothing behind that would have to be reset, and what a pool does besides takes as long
+    as the read itself.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", connections: int) -> None:
-        self._pool = pool
-        self._waiting = 0
-        self._maximum_waiting = connections * WAITING_PER_CONNECTION
+    def __init__(self, open_connection: Callable[[], Awaitable[Connection]], size: int) -> None:
+        self._open_connection = open_connection
+        self._size = size
+        self._open: set[Connection] = set()
+        self._free: list[Connection] = []
+        self._in_use = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._maximum_waiting = size * WAITING_PER_CONNECTION
 
     @property
     def are_awaited(self) -> bool:
-        return bool(self._pool.get_idle_size() < self._pool.get_size())
+        return self._in_use > 0
 
     async def fetch(
         self, statement: str, *arguments: object, record_class: type[asyncpg.Record]
@@ -106,31 +120,76 @@ class Readers:
             OSError, asyncpg.PostgresError, asyncpg.InterfaceError: Postgres cannot be asked.
             sqlalchemy.exc.TimeoutError: too many want to.
         """
-        if self._waiting >= self._maximum_waiting:
-            raise PoolTimeout(_TOO_MANY)
-        self._waiting += 1
+        if self._in_use < self._size:
+            self._in_use += 1
+        else:
+            await self._wait_for_place()
         try:
-            async with asyncio.timeout(POOL_TIMEOUT_SECONDS):
-                connection = await self._pool.acquire()
-        except TimeoutError:
-            raise PoolTimeout(_TOO_MANY) from None
-        finally:
-            self._waiting -= 1
-        try:
-            rows: list[Any] = await connection.fetch(
-                statement, *arguments, record_class=record_class
-            )
+            connection = await self._take()
+            try:
+                rows: list[Any] = await connection.fetch(
+                    statement, *arguments, record_class=record_class
+                )
+            except asyncpg.PostgresError:
+                self._free.append(connection)  # if it is lost as well, that will be noticed
+                raise
+            except BaseException:
+                await self._close(connection)
+                raise
+            self._free.append(connection)
             return rows
         finally:
-            await self._pool.release(connection)
+            self._leave_place()
 
     def usage(self) -> dict[str, int]:
         """How many connections are open, and in use."""
-        size = self._pool.get_size()
-        return {"open": size, "in_use": size - self._pool.get_idle_size()}
+        return {"open": len(self._open), "in_use": self._in_use}
 
     def terminate(self) -> None:
-        self._pool.terminate()
+        for connection in self._open:
+            connection.terminate()
+
+    async def _take(self) -> Connection:
+        while self._free:
+            connection = self._free.pop()
+            if not connection.is_closed():
+                return connection
+            self._open.discard(connection)
+        connection = await self._open_connection()
+        self._open.add(connection)
+        return connection
+
+    async def _close(self, connection: Connection) -> None:
+        """Have Postgres stop what nobody waits for any more, and be done with it."""
+        self._open.discard(connection)
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.close(timeout=_CLOSE_SECONDS)
+
+    async def _wait_for_place(self) -> None:
+        if len(self._waiting) >= self._maximum_waiting:
+            raise PoolTimeout(_TOO_MANY)
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            async with asyncio.timeout(POOL_TIMEOUT_SECONDS):
+                await place
+        except BaseException as error:
+            if place.done() and not place.cancelled():
+                self._leave_place()  # it was given to who was just leaving
+            with suppress(ValueError):
+                self._waiting.remove(place)
+            if isinstance(error, TimeoutError):
+                raise PoolTimeout(_TOO_MANY) from None
+            raise
+
+    def _leave_place(self) -> None:
+        """Let the next one have it."""
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._in_use -= 1
 
 
 WHEN_COMMITTED = "when_committed"
@@ -171,7 +230,7 @@ class Database:
             hide_parameters=True,
         )
         event.listen(self.engine.sync_engine.pool, "checkout", _refuse_closed)
-        self._hot_readers: Readers | None = None
+        self._hot_readers = Readers(self._open_reader, settings.POSTGRES_POOL_SIZE)
         self._writers = async_sessionmaker(self.engine, expire_on_commit=False)
         self._readers = async_sessionmaker(
             self.engine.execution_options(isolation_level="AUTOCOMMIT"),
@@ -203,22 +262,8 @@ class Database:
             async with self._readers() as session:
                 yield session
 
-    async def open_readers(self) -> None:
-        size = self._settings.POSTGRES_POOL_SIZE
-        pool = await asyncpg.create_pool(
-            connect=self._connect,
-            min_size=0,
-            max_size=size,
-            server_settings=SERVER_SETTINGS | {"default_transaction_read_only": "on"},
-            init=_read_json,
-            reset=_reset_nothing,
-        )
-        self._hot_readers = Readers(pool, size)
-
     @property
     def readers(self) -> Readers:
-        if self._hot_readers is None:
-            raise RuntimeError("open_readers was not called")
         self._refuse_in_silence()
         return self._hot_readers
 
@@ -226,10 +271,10 @@ class Database:
         """How many connections each pool has open and in use, for metrics."""
         sessions = cast("QueuePool", self.engine.pool)
         in_use = sessions.checkedout()
-        usage = {"sessions": {"open": sessions.checkedin() + in_use, "in_use": in_use}}
-        if self._hot_readers is not None:
-            usage["readers"] = self._hot_readers.usage()
-        return usage
+        return {
+            "sessions": {"open": sessions.checkedin() + in_use, "in_use": in_use},
+            "readers": self._hot_readers.usage(),
+        }
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
@@ -244,9 +289,19 @@ class Database:
 
     async def dispose(self) -> None:
         await self.engine.dispose()
-        if self._hot_readers is not None:
-            self._hot_readers.terminate()
+        self._hot_readers.terminate()
         self.pulse.hang_up()
+
+    async def _open_reader(self) -> Connection:
+        connection = await self._connect(server_settings=SERVER_SETTINGS | READERS_SETTINGS)
+        await connection.set_type_codec(
+            "jsonb",
+            schema="pg_catalog",
+            format="binary",
+            encoder=lambda text: b"\x01" + text.encode(),
+            decoder=lambda data: json.loads(data[1:]),
+        )
+        return connection
 
     async def _connect(self, *_: None, **options: Any) -> Connection:  # noqa: ANN401 - asyncpg's
         self._refuse_in_silence()
@@ -281,8 +336,7 @@ class Database:
             raise DatabaseAway
 
     def _is_awaited(self) -> bool:
-        readers = self._hot_readers
-        return self._sessions > 0 or (readers is not None and readers.are_awaited)
+        return self._sessions > 0 or self._hot_readers.are_awaited
 
     def _give_up(self) -> None:
         """Break all connections off: those who wait on them, or for them, fail now."""
@@ -310,17 +364,3 @@ def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:  #
     """Have the pool make a new connection where the server has closed this one meanwhile."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError
-
-
-async def _read_json(connection: Connection) -> None:
-    await connection.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        format="binary",
-        encoder=lambda text: b"\x01" + text.encode(),
-        decoder=lambda data: json.loads(data[1:]),
-    )
-
-
-async def _reset_nothing(_: Connection) -> None:
-    """A read that is over has left no state; to ask Postgres to forget it costs a round trip."""

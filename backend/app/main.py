@@ -22,7 +22,6 @@ from app.auth.link_tokens import LinkTokens
 from app.auth.mfa_routes import router as mfa
 from app.auth.routes import router as auth
 from app.auth.tokens import RefreshTokens, TokenSigner
-from app.availability.answers import AnswerCache
 from app.availability.personal_data import TimeOffOfPeople
 from app.availability.routes import asking
 from app.availability.routes import router as availability
@@ -44,6 +43,7 @@ from app.bookings.waitlist_routes import router as waitlist
 from app.catalog.resource_routes import router as resources
 from app.catalog.routes import locations, services
 from app.config import UNIX_SOCKETS, Environment, Settings
+from app.core.caching import AnswerCache
 from app.core.clock import Clock, system_clock
 from app.core.docs import add_docs
 from app.core.health import Health
@@ -80,6 +80,7 @@ from app.core.scrape import router as scrape
 from app.core.security import PasswordHasher
 from app.core.system import VERSION
 from app.core.system import router as system
+from app.core.together import Rounds
 from app.core.unit_of_work import should_retry
 from app.core.verified_addresses import AddressListener
 from app.database import Database
@@ -161,7 +162,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open what the requests share, and close it when the last one has been answered."""
     state, settings = app.state, app.state.settings
     state.database = Database.from_settings(settings)
-    await state.database.open_readers()
     if settings.ENABLE_TRACING:
         state.tracing.watch(state.database.engine)
     state.redis = create_redis(settings)
@@ -182,7 +182,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     )
     keys = state.api_key_authenticator if settings.API_KEYS_ENABLED else None
     state.callers = Callers(state.signer, state.clock, keys)
-    state.answer_cache = AnswerCache()
+    state.answers = AnswerCache.from_settings(settings, state.redis)
+    state.outlines = Rounds()
     if settings.ENABLE_METRICS:
         forget_the_dead()
         state.queue_watch = QueueWatch(state.database)

@@ -23,7 +23,8 @@ from sqlalchemy.dialects.postgresql import Range
 
 from app.availability.rules import SlotRules, WorkingHours, free_slots, merge_providers
 from app.config import Settings
-from app.database import Database, create_readers
+from app.database import Database
+from app.postgres import Connection, connect
 from benchmarks.business import BOOKINGS_A_DAY, CLOSES, OPENS, READ_MINUTES, open_calendars
 from benchmarks.cpu import cpu_seconds
 from benchmarks.report import NOISE, WIDTH
@@ -82,23 +83,23 @@ async def _measure_all(server: Server, cases: list[tuple[int, int]]) -> list[Mea
     known = {n: server.environment[n] for n in Settings.model_fields if n in server.environment}
     settings = Settings.model_validate(known)
     database = Database.from_settings(settings)
-    pool = await create_readers(settings)
+    connection = await connect(settings)
     try:
         async with httpx.AsyncClient(base_url=server.api_url, timeout=60) as client:
             measured = []
             for providers, days in cases:
                 service_id, ids, start = await open_calendars(database, providers, days)
                 calendars = Calendars(service_id, ids, start, days)
-                measured.append(await _measure(server, pool, client, calendars))
+                measured.append(await _measure(server, connection, client, calendars))
             return measured
     finally:
-        pool.terminate()
+        connection.terminate()
         await database.dispose()
 
 
 async def _measure(
     server: Server,
-    pool: asyncpg.Pool,
+    connection: Connection,
     client: httpx.AsyncClient,
     calendars: Calendars,
 ) -> Measured:
@@ -107,7 +108,7 @@ async def _measure(
     sizes: list[int] = []
 
     async def fetch() -> int:
-        rows = await pool.fetch(FETCH, calendars.provider_ids, wanted)
+        rows = await connection.fetch(FETCH, calendars.provider_ids, wanted)
         return len(rows)
 
     async def request() -> None:

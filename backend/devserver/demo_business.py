@@ -27,7 +27,6 @@ from app.auth.second_factor import SecondFactor
 from app.auth.service import AccountService
 from app.auth.session_service import SessionService
 from app.auth.tokens import RefreshTokens, TokenSigner
-from app.availability.answers import AnswerCache
 from app.availability.free_times_service import FreeTimesService, Question
 from app.availability.service import AvailabilityService
 from app.bookings.commitments import BookingCommitments
@@ -37,9 +36,11 @@ from app.catalog.models import Service
 from app.catalog.schemas import LocationCreate, Money, ServiceCreate
 from app.catalog.service import CatalogService
 from app.config import Settings
+from app.core.caching import AnswerCache
 from app.core.clock import Clock
 from app.core.preconditions import IfMatch
 from app.core.security import PasswordHasher
+from app.core.together import Rounds
 from app.database import Database
 from app.providers.schemas import Assignment, Assignments, ProviderCreate
 from app.providers.service import ProviderService
@@ -231,7 +232,10 @@ class _Opening:
         self._catalog = CatalogService(session, commitments)
         self._providers = ProviderService(session, self._catalog, commitments)
         self._schedules = ScheduleService(session, self._providers, commitments)
-        self._free = FreeTimesService(session, AnswerCache(), clock, settings.BUSINESS_TIME_ZONE)
+        nothing_kept = AnswerCache(None, ttl=0)
+        self._free = FreeTimesService(
+            session, Rounds(), nothing_kept, clock, settings.BUSINESS_TIME_ZONE
+        )
         availability = AvailabilityService(session, clock)
         self._bookings = BookingService(session, availability, clock, settings)
         self._booked = Counter[str]()
@@ -315,7 +319,8 @@ class _Opening:
         self, service_id: UUID, first: date, last: date
     ) -> list[tuple[str, list[str]]]:
         """The starts that are free, each with the providers who are."""
-        answer = json.loads((await self._free.free_times(Question(service_id, first, last))).body)
+        found, _ = await self._free.free_times(Question(service_id, first, last))
+        answer = json.loads(found.body)
         ids = answer["provider_ids"]
         return [
             (slot["start"], [ids[index] for index in slot["providers"]])

@@ -1,6 +1,5 @@
-"""Answers about free times, as bytes: built once, kept under the versions they were made from."""
+"""Answers about free times, as bytes: built once, for `core.caching` to keep."""
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,49 +8,15 @@ from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
-from cachetools import LRUCache
-
 from app.availability.wall_clock import Minute, OffsetSpan, local_days, offset_spans
+from app.core.caching import Answer, content_tag
 
 _DAY: Final = 24 * 60
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 _CLOCK: Final = tuple(f"T{m // 60:02}:{m % 60:02}:00" for m in range(_DAY))
-_KEPT_BYTES: Final = 64 * 1024 * 1024
 
 Free = Sequence[tuple[Minute, tuple[int, ...]]]
 """Starts, ascending, each with the indexes of the providers who are free then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The body, its entity tag, and until when time alone does not change it."""
-
-    body: bytes
-    etag: str
-    fresh_until: Minute | None
-
-    def is_fresh(self, now: float) -> bool:
-        return self.fresh_until is None or now < self.fresh_until * 60
-
-
-class AnswerCache:
-    """The most recently used answers of this process, by question and calendar versions.
-
-    The versions come from Postgres with each request, so an answer found here is never stale.
-    """
-
-    def __init__(self, kept_bytes: int = _KEPT_BYTES) -> None:
-        self._answers: LRUCache[object, Answer] = LRUCache(
-            kept_bytes, getsizeof=lambda answer: len(answer.body)
-        )
-
-    def get(self, key: object, now: float) -> Answer | None:
-        answer = self._answers.get(key)
-        return answer if answer is not None and answer.is_fresh(now) else None
-
-    def put(self, key: object, answer: Answer) -> None:
-        if len(answer.body) <= self._answers.maxsize:
-            self._answers[key] = answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +98,8 @@ class FreeTimes:
 
     def _answer(self, text: str) -> Answer:
         body = text.encode()
-        # A digest of the body: it changes exactly when the answer does.
-        etag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
-        return Answer(body, etag, self.fresh_until)
+        fresh_until = None if self.fresh_until is None else self.fresh_until * 60
+        return Answer(body, content_tag(body), fresh_until)
 
 
 class _WallText:

@@ -1,63 +1,58 @@
-"""Asking for free times: the query, understood at once.
+"""Asking for free times: a route that does nothing but that.
 
-FastAPI looks for each parameter of a query by itself, which for nine of them takes longer than the
-answer. Here Pydantic reads the query whole, as one model; FastAPI has the same model to describe.
+FastAPI looks for each parameter of a query by itself, and works out what the endpoint depends on
+anew, which takes longer than the answer. Here Pydantic reads the query whole, as one model, and the
+same query is read once; FastAPI has the same model to describe.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any, TypeAlias
 
-from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from starlette.datastructures import QueryParams
+from starlette.types import Receive, Scope, Send
 
-from app.availability.answers import Answer
+from app.availability.dependencies import free_times_service
 from app.availability.free_times_service import FreeTimesService
 from app.availability.schemas import Asked
-from app.core.routing import ApiRoute, Handler, conditional, refuse_unknown_query
+from app.core.caching import Answer, Found
+from app.core.routing import ApiRoute, KeptResponse, refuse_unknown_query
 
-Endpoint: TypeAlias = Callable[[Asked, FreeTimesService], Awaitable[Response]]
+Endpoint: TypeAlias = Callable[[Asked, FreeTimesService], Awaitable[tuple[Answer, Found]]]
 
 _KNOWN = frozenset(Asked.model_fields)
+_REMEMBERED_QUERIES = 4096
+_REMEMBERED_BYTES = 1024
 
 
 class AskingRoute(ApiRoute):
     """A route whose endpoint takes a query (`Asked`) and the service that answers it."""
 
-    def get_route_handler(self) -> Handler:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "GET":
+            await super().handle(scope, receive, send)  # 405
+            return
         endpoint: Endpoint = self.endpoint
-
-        async def handler(request: Request) -> Response:
-            refuse_unknown_query(request, _KNOWN)
-            state = request.app.state
-            free_times = FreeTimesService(
-                state.database.readers,
-                state.answer_cache,
-                state.clock,
-                state.settings.BUSINESS_TIME_ZONE,
-            )
-            return conditional(request, await endpoint(_read(request), free_times))
-
-        return handler
+        query: bytes = scope["query_string"]
+        asked = _remembered(query) if len(query) <= _REMEMBERED_BYTES else _read(query)
+        answer, found = await endpoint(asked, free_times_service(scope["app"].state))
+        await KeptResponse(scope, answer, found)(scope, receive, send)
 
 
-def as_response(answer: Answer) -> Response:
-    return Response(
-        answer.body,
-        media_type="application/json",
-        # Clients may keep it, but must ask before they use it: a free time is soon taken.
-        headers={"ETag": answer.etag, "Cache-Control": "no-cache"},
-    )
-
-
-def _read(request: Request) -> Asked:
-    query = request.query_params
-    given: dict[str, Any] = dict(query)
+def _read(query: bytes) -> Asked:
+    parameters = QueryParams(query)
+    refuse_unknown_query(parameters, _KNOWN)
+    given: dict[str, Any] = dict(parameters)
     if "provider_id" in given:
-        given["provider_id"] = query.getlist("provider_id")
+        given["provider_id"] = parameters.getlist("provider_id")
     try:
         return Asked.model_validate(given)
     except ValidationError as error:
         raise RequestValidationError(
             [{**problem, "loc": ("query", *problem["loc"])} for problem in error.errors()]
         ) from None
+
+
+_remembered = lru_cache(_REMEMBERED_QUERIES)(_read)

@@ -3,23 +3,15 @@
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.datastructures import State
 
-from app.availability.answers import AnswerCache
 from app.availability.explanation_service import ExplanationService
 from app.availability.free_times_service import FreeTimesService
 from app.availability.service import AvailabilityService
 from app.availability.time_off_service import TimeOffService
-from app.core.dependencies import AppClock, AppSettings
-from app.core.unit_of_work import HotReads, ReadSession, Session
+from app.core.dependencies import AppClock
+from app.core.unit_of_work import ReadSession, Session
 from app.schedules.dependencies import Schedules, SchedulesReader
-
-
-async def answer_cache(request: Request) -> AnswerCache:
-    found: AnswerCache = request.app.state.answer_cache
-    return found
-
-
-Cache = Annotated[AnswerCache, Depends(answer_cache)]
 
 
 async def availability(session: Session, clock: AppClock) -> AvailabilityService:
@@ -30,14 +22,23 @@ async def availability_reader(session: ReadSession, clock: AppClock) -> Availabi
     return AvailabilityService(session, clock)
 
 
-async def free_times(
-    readers: HotReads, cache: Cache, clock: AppClock, settings: AppSettings
-) -> FreeTimesService:
-    return FreeTimesService(readers, cache, clock, settings.BUSINESS_TIME_ZONE)
+def free_times_service(state: State) -> FreeTimesService:
+    return FreeTimesService(
+        state.database.readers,
+        state.outlines,
+        state.answers,
+        state.clock,
+        state.settings.BUSINESS_TIME_ZONE,
+    )
 
 
-async def explanations(request: Request, readers: HotReads, clock: AppClock) -> ExplanationService:
-    return ExplanationService(readers, request.app.state.commitments, clock)
+async def free_times(request: Request) -> FreeTimesService:
+    return free_times_service(request.app.state)
+
+
+async def explanations(request: Request, clock: AppClock) -> ExplanationService:
+    state = request.app.state
+    return ExplanationService(state.database.readers, state.commitments, clock)
 
 
 Availability = Annotated[AvailabilityService, Depends(availability)]

@@ -1,24 +1,27 @@
 """Free times, honest and exact."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.availability import plan_repository, taken_repository
-from app.availability.answers import Answer, AnswerCache, FreeTimes
+from app.availability.answers import FreeTimes
 from app.availability.plan import Plan
+from app.availability.plan_repository import Outline
 from app.availability.rules import fresh_until, merge_providers
 from app.availability.schemas import instant, minute
 from app.availability.service import WEEK_AROUND, dates_around, found
 from app.availability.wall_clock import Minute, day_start, local_date
+from app.core.caching import Answer, AnswerCache, Found
 from app.core.clock import Clock
-from app.core.errors import ValidationFailed
+from app.core.errors import NotFound, ValidationFailed
 from app.core.prepared import Readers
+from app.core.together import Rounds
 
 MAXIMUM_DAYS = 62
 _DAY = 24 * 60
@@ -69,47 +72,58 @@ class NextQuestion:
         )
 
 
+Outlines: TypeAlias = Rounds[Hashable, Outline | None]
+"""Reads of outlines that are on their way."""
+
+
 class FreeTimesService:
     def __init__(
-        self, where: AsyncSession | Readers, cache: AnswerCache, clock: Clock, business_zone: str
+        self,
+        where: AsyncSession | Readers,
+        outlines: Outlines,
+        answers: AnswerCache,
+        clock: Clock,
+        business_zone: str,
     ) -> None:
         self._where = where
-        self._cache = cache
+        self._outlines = outlines
+        self._answers = answers
         self._clock = clock
         self._business_zone = business_zone
 
-    async def free_times(self, question: Question) -> Answer:
+    async def free_times(self, question: Question) -> tuple[Answer, Found]:
         """The free times of a range.
 
-        One round trip for the service, its providers and their calendars' versions; if no answer
-        made from these versions is at hand, one more for all that is taken.
+        One round trip for the service, its providers and their calendars' versions, shared by all
+        who ask the same at the same time; if no answer made from these versions is at hand, one
+        more for all that is taken.
 
         Raises:
             NotFound: no such service (or location).
             ValidationFailed: the range is empty or too long, or the duration is not offered.
         """
-        plan = await self._plan(question)
-        zone = self._zone(plan, question)
-        start, end = _range(question, zone)
-        duration = _duration(plan, question.duration_minutes)
-        now = self._clock()
-        key = (
-            *(plan.service_id, plan.version, duration, zone, start, end),
-            *(plan.location_id, plan.location_version),
-            *(question.provider_ids, question.seats, question.without),
-            *((s.id, s.versions) for s in plan.subjects),
-        )
-        answer = self._cache.get(key, now.timestamp())
-        if answer is None:
-            free = await self._compute(plan, zone, duration, start, end, now, question)
-            answer = free.render()
-            self._cache.put(key, answer)
-        return answer
+        return await self._answer("free_times", question, FreeTimes.render)
 
-    async def free_days(self, question: Question) -> Answer:
-        """How many slots each day of a range has. Two round trips; raises as `free_times`."""
-        free = await self._free_times(question)
-        return free.render_days()
+    async def free_days(self, question: Question) -> tuple[Answer, Found]:
+        """How many slots each day of a range has. Round trips and errors as in `free_times`."""
+        return await self._answer("free_days", question, FreeTimes.render_days)
+
+    async def _answer(
+        self, what: str, question: Question, render: Callable[[FreeTimes], Answer]
+    ) -> tuple[Answer, Found]:
+        outline = await self._outline(question)
+        now = self._clock()
+
+        async def make() -> Answer:
+            plan = found(outline.plan(), question.location_id)
+            zone = self._zone(plan, question)
+            start, end = _range(question, zone)
+            duration = _duration(plan, question.duration_minutes)
+            return render(await self._compute(plan, zone, duration, start, end, now, question))
+
+        # What the zone, the range and the duration are follows from the question and the plan.
+        key = (self._business_zone, question, outline.versions)
+        return await self._answers.get(what, key, now.timestamp(), make)
 
     async def next_times(self, question: NextQuestion) -> FreeTimes:
         """The first free times from now on.
@@ -124,37 +138,29 @@ class FreeTimesService:
         first = minute(now)
         last = first + _FARTHEST_NEXT
         whole = question.until(now, instant(last))
-        plan = await self._plan(whole)
+        plan = found((await self._outline(whole)).plan(), whole.location_id)
         zone = self._zone(plan, whole)
         duration = _duration(plan, whole.duration_minutes)
-        start, found = first, None
-        while found is None or (len(found.free) < question.count and start < last):
+        start, times = first, None
+        while times is None or (len(times.free) < question.count and start < last):
             end = min(start + MAXIMUM_DAYS * _DAY, last)
             more = await self._compute(plan, zone, duration, start, end, now, whole)
-            found = more if found is None else found.followed_by(more)
+            times = more if times is None else times.followed_by(more)
             start = end
-        return found.first_ones(question.count)
-
-    async def _free_times(self, question: Question) -> FreeTimes:
-        plan = await self._plan(question)
-        zone = self._zone(plan, question)
-        start, end = _range(question, zone)
-        duration = _duration(plan, question.duration_minutes)
-        return await self._compute(plan, zone, duration, start, end, self._clock(), question)
+        return times.first_ones(question.count)
 
     def _zone(self, plan: Plan, question: Question) -> str:
         return question.time_zone or plan.location_zone or self._business_zone
 
-    async def _plan(self, question: Question) -> Plan:
-        plan = await plan_repository.plan(
-            self._where,
-            question.service_id,
-            now=self._clock(),
-            days=dates_around(question.start, question.end),
-            provider_ids=question.provider_ids,
-            location_id=question.location_id,
+    async def _outline(self, question: Question) -> Outline:
+        days = dates_around(question.start, question.end)
+        asked = (question.service_id, days, question.provider_ids, question.location_id)
+        outline = await self._outlines.ask(
+            asked, lambda: plan_repository.outline(self._where, *asked)
         )
-        return found(plan, question.location_id)
+        if outline is None:
+            raise NotFound("There is no such service.")
+        return outline
 
     async def _compute(
         self,

@@ -7,10 +7,12 @@ that nobody approved) counts as free.
 Statements are built once, when the module is imported: to build one takes longer than to run it.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -54,8 +56,9 @@ class Meaning(IntEnum):
 
 
 # Whole minutes that cover the allocation: rounded down where it begins, up where it ends.
-START = "floor(extract(epoch FROM lower(a.during)) / 60)::int"
-END = "ceil(extract(epoch FROM upper(a.during)) / 60)::int"
+# `date_part`, for `extract` reckons in decimals, which takes longer than to find the row.
+START = "floor(date_part('epoch', lower(a.during)) / 60)::int"
+END = "ceil(date_part('epoch', upper(a.during)) / 60)::int"
 SEATS_BACK = (
     "(SELECT coalesce(sum(c.seats), 0) FROM session_seats c"
     " WHERE c.allocation_id = a.id AND (c.expires_at <= :now OR c.id = :without))"
@@ -135,18 +138,17 @@ _ENDED = """ended AS (
 
 
 def _planning(*, around: bool, clearing: bool = False, records: str = "NULL::jsonb") -> TextClause:
-    """The statement that reads a service with those who give it; see `plan` and `Look`."""
+    """The statement that reads a service with those who give it; see `plan` and `Look`.
+
+    The first columns are the versions of all that it reads (see `Outline`). What is JSON comes as
+    text: mostly it is known already what that says, or nobody wants to know.
+    """
     taken = _taken_around("p.id", TAKEN_OF_PROVIDERS, _IS_SESSION) if around else "NULL::jsonb"
     resource_taken = _taken_around("r.id", "allocations", "false") if around else "NULL::jsonb"
     sql = f"""{"WITH " + _ENDED if clearing else ""}
-        SELECT s.id, s.name, s.version, s.durations_minutes, s.buffer_before_minutes,
-            s.buffer_after_minutes, s.slot_interval_minutes, s.min_notice_minutes,
-            s.booking_window_days, s.cancel_until_minutes, s.reschedule_until_minutes,
-            s.max_reschedules, s.capacity, s.approval, s.assignment, s.allow_guests,
-            s.limit_per_day, s.limit_per_week, s.limit_per_customer_per_day,
-            s.limit_per_customer_active, s.questions, s.location_ids AS service_location_ids,
-            s.resource_requirements, s.price_amount, s.price_currency,
-            l.id AS location_id, l.time_zone AS location_zone, l.version AS location_version,
+        SELECT pg_postmaster_start_time(), s.id, s.version, l.id AS location_id,
+            l.version AS location_version, p.id AS provider_id, p.version AS provider_version,
+            h.version AS schedule_version, coalesce(c.version, 0) AS calendar_version,
             CASE WHEN s.resource_requirements = '[]' THEN NULL ELSE (
                 SELECT jsonb_agg(jsonb_build_array(
                     r.id, r.kind, r.location_id, r.version, coalesce(rc.version, 0),
@@ -155,14 +157,20 @@ def _planning(*, around: bool, clearing: bool = False, records: str = "NULL::jso
                 WHERE r.is_active AND r.kind IN (
                     SELECT q ->> 'resource_kind'
                     FROM jsonb_array_elements(s.resource_requirements) q)
-            ) END AS resources,
-            p.id AS provider_id, p.user_id, p.display_name, p.location_ids,
-            p.version AS provider_version, sp.weight, sp.priority,
-            h.time_zone, h.weekly, h.holiday_calendar, h.version AS schedule_version,
-            coalesce(c.version, 0) AS calendar_version,
+            ) END::text AS resources,
+            s.name, s.durations_minutes, s.buffer_before_minutes,
+            s.buffer_after_minutes, s.slot_interval_minutes, s.min_notice_minutes,
+            s.booking_window_days, s.cancel_until_minutes, s.reschedule_until_minutes,
+            s.max_reschedules, s.capacity, s.approval, s.assignment, s.allow_guests,
+            s.limit_per_day, s.limit_per_week, s.limit_per_customer_per_day,
+            s.limit_per_customer_active, s.questions::text, s.location_ids AS service_location_ids,
+            s.resource_requirements::text, s.price_amount, s.price_currency,
+            l.time_zone AS location_zone,
+            p.user_id, p.display_name, p.location_ids, sp.weight, sp.priority,
+            h.time_zone, h.weekly::text, h.holiday_calendar,
             (SELECT jsonb_object_agg(o.day, o.intervals) FROM schedule_overrides o
                 WHERE o.provider_id = p.id AND o.day BETWEEN :first_day AND :last_day
-            ) AS overrides,
+            )::text AS overrides,
             {taken} AS taken,
             {_GIVEN_AROUND if around else "NULL::int[]"} AS given,
             {records} AS records
@@ -228,6 +236,7 @@ class Inquiry:
     parameters: Mapping[str, Any]
 
 
+_VERSIONS = 10
 _PLAN = Prepared(_planning(around=False))
 _PLAN_AROUND = Prepared(_planning(around=True))
 _LOOK = Inquiry(Look(), {})
@@ -247,6 +256,49 @@ class Around:
     inquiry: Inquiry | None = None
 
 
+class Outline:
+    """A plan that was read and not yet made: mostly its versions are all that is wanted of it.
+
+    Two outlines with the same versions have the same plan. Where the server started is one of
+    them: one that takes another's place may lack the last that the other wrote.
+    """
+
+    def __init__(self, rows: Sequence[AnyRow], days: tuple[date, date]) -> None:
+        self.versions: Hashable = tuple([row[:_VERSIONS] for row in rows])
+        self._rows = rows
+        self._days = days
+
+    def plan(self) -> Plan:
+        return _plan(self._rows, self._days)
+
+
+async def outline(
+    where: AsyncSession | Readers,
+    service_id: UUID,
+    days: tuple[date, date],
+    provider_ids: Sequence[UUID],
+    location_id: UUID | None,
+) -> Outline | None:
+    """What `plan` reads, where nothing is to be known around a time. One round trip."""
+    rows = await _PLAN.all(where, _parameters(service_id, days, provider_ids, location_id))
+    return Outline(rows, days) if rows else None
+
+
+def _parameters(
+    service_id: UUID,
+    days: tuple[date, date],
+    provider_ids: Sequence[UUID],
+    location_id: UUID | None,
+) -> dict[str, Any]:
+    return {
+        "service_id": service_id,
+        "provider_ids": list(provider_ids) or None,
+        "location_id": location_id,
+        "first_day": days[0],
+        "last_day": days[1],
+    }
+
+
 async def plan(
     where: AsyncSession | Readers,
     service_id: UUID,
@@ -264,13 +316,7 @@ async def plan(
     booking or hold whose own time does not count.
     """
     statement = _PLAN
-    parameters: dict[str, Any] = {
-        "service_id": service_id,
-        "provider_ids": list(provider_ids) or None,
-        "location_id": location_id,
-        "first_day": days[0],
-        "last_day": days[1],
-    }
+    parameters = _parameters(service_id, days, provider_ids, location_id)
     if around is not None:
         statement = _PLAN_AROUND
         parameters |= {
@@ -314,31 +360,48 @@ def _plan(rows: Sequence[AnyRow], days: tuple[date, date]) -> Plan:
             "reschedule_until_minutes": first.reschedule_until_minutes,
             "max_reschedules": first.max_reschedules,
         },
-        questions=first.questions,
+        questions=_list(first.questions),
         location_ids=first.service_location_ids,
-        requirements=[(r["resource_kind"], r["quantity"]) for r in first.resource_requirements],
+        requirements=[
+            (r["resource_kind"], r["quantity"]) for r in _list(first.resource_requirements)
+        ],
         price_amount=first.price_amount,
         price_currency=first.price_currency,
         location_id=first.location_id,
         location_zone=first.location_zone,
         location_version=first.location_version,
         providers=[_provider(row, days) for row in rows if row.provider_id is not None],
-        resources=[_resource(*fields) for fields in (first.resources or ())],
+        resources=[_resource(*fields) for fields in json.loads(first.resources or "[]")],
     )
 
 
 def working_hours(row: AnyRow, days: tuple[date, date]) -> WorkingHours:
-    """A schedule with its overrides and the holidays of these days, as the engine reads it."""
+    """A schedule with its overrides and the holidays of these days, as the engine reads it.
+
+    `weekly` and `overrides` are JSON.
+    """
     calendar = row.holiday_calendar
     return WorkingHours(
         row.time_zone,
-        tuple(_intervals(day) for day in row.weekly),
-        {
-            date.fromisoformat(day): _intervals(intervals)
-            for day, intervals in (row.overrides or {}).items()
-        },
+        _week(row.weekly),
+        _overrides(row.overrides) if row.overrides else {},
         holidays.between(calendar, *days) if calendar else frozenset(),
     )
+
+
+@lru_cache(maxsize=4096)
+def _week(text: str) -> tuple[tuple[Interval, ...], ...]:
+    return tuple(_intervals(day) for day in json.loads(text))
+
+
+def _overrides(text: str) -> dict[date, tuple[Interval, ...]]:
+    by_day = json.loads(text).items()
+    return {date.fromisoformat(day): _intervals(intervals) for day, intervals in by_day}
+
+
+def _list(text: str) -> Sequence[Mapping[str, Any]]:
+    items: Sequence[Mapping[str, Any]] = () if text == "[]" else json.loads(text)
+    return items
 
 
 def _provider(row: AnyRow, days: tuple[date, date]) -> PlannedProvider:

@@ -7,7 +7,7 @@ from fastapi import Query, Response
 
 from app.auth.dependencies import MaybePrincipal
 from app.auth.errors import InvalidToken, TokenExpired
-from app.availability.asking import AskingRoute, as_response
+from app.availability.asking import AskingRoute
 from app.availability.dependencies import Explanations, FreeTimesReader
 from app.availability.free_times_service import NextQuestion, Question
 from app.availability.schemas import (
@@ -24,6 +24,7 @@ from app.availability.schemas import (
     Seats,
 )
 from app.availability.service import Wish
+from app.core.caching import Answer, Found
 from app.core.errors import NotFound, ValidationFailed
 from app.core.problems import problems
 from app.core.routing import ApiRouter
@@ -48,8 +49,8 @@ asking = ApiRouter(prefix="/availability", tags=["availability"], route_class=As
 )
 async def get_availability(
     asked: Annotated[Asked, Query()], free_times: FreeTimesReader
-) -> Response:
-    return as_response(await free_times.free_times(_question(asked)))
+) -> tuple[Answer, Found]:
+    return await free_times.free_times(_question(asked))
 
 
 @asking.get(
@@ -60,8 +61,10 @@ async def get_availability(
     response_model=list[DayCount],
     responses=problems(NotFound, ValidationFailed),
 )
-async def get_days(asked: Annotated[Asked, Query()], free_times: FreeTimesReader) -> Response:
-    return as_response(await free_times.free_days(_question(asked)))
+async def get_days(
+    asked: Annotated[Asked, Query()], free_times: FreeTimesReader
+) -> tuple[Answer, Found]:
+    return await free_times.free_days(_question(asked))
 
 
 @router.get(
@@ -87,7 +90,10 @@ async def get_next(
     asked = NextQuestion(
         service_id, count, time_zone, duration_minutes, providers, location_id, seats
     )
-    return as_response((await free_times.next_times(asked)).render_list())
+    answer = (await free_times.next_times(asked)).render_list()
+    # Clients may keep it, but must ask before they use it: a free time is soon taken.
+    headers = {"ETag": answer.etag, "Cache-Control": "no-cache"}
+    return Response(answer.body, media_type="application/json", headers=headers)
 
 
 @router.get(

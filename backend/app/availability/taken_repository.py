@@ -20,7 +20,6 @@ from app.availability.plan_repository import (
     NEXT_EXPIRY,
     SEATS_BACK,
     START,
-    TAKEN_OF_PROVIDERS,
     Meaning,
     meaning,
     typed,
@@ -44,16 +43,27 @@ def _taken_times(*, detailed: bool) -> TextClause:
         if detailed
         else "NULL, NULL, NULL, NULL"
     )
+    # Subject by subject: whatever the planner reckons, each is looked up by its own part of the
+    # index. A subject's times do not overlap, so their starts and their ends can be put in order
+    # each by itself, where that costs least: here it would be a sort of rows.
     return typed(
-        f"""SELECT a.subject_id, {kind} AS meaning,
-            array_agg({START} ORDER BY lower(a.during)),
-            array_agg({END} ORDER BY lower(a.during)),
-            floor(extract(epoch FROM min({NEXT_EXPIRY})) / 60)::int,
-            {details}
-        FROM {TAKEN_OF_PROVIDERS} a
-        WHERE a.subject_id = ANY (:subject_ids) AND a.during && :during
-            AND a.id IS DISTINCT FROM :without
-        GROUP BY a.subject_id, meaning"""  # noqa: S608 - made of constants
+        f"""SELECT subject.id, taken.*
+        FROM unnest(:subject_ids) AS subject (id), LATERAL (
+            SELECT {kind} AS meaning, array_agg({START}), array_agg({END}),
+                floor(date_part('epoch', min({NEXT_EXPIRY})) / 60)::int,
+                {details}
+            FROM allocations a
+            WHERE a.subject_id = subject.id AND a.during && :during AND a.kind <> 'time_off'
+                AND a.id IS DISTINCT FROM :without
+            GROUP BY meaning
+            UNION ALL
+            SELECT {Meaning.TIME_OFF:d}, array_agg({START}), array_agg({END}),
+                NULL, NULL, NULL, NULL, NULL
+            FROM time_off a
+            WHERE a.provider_id = subject.id AND a.during && :during
+                AND a.id IS DISTINCT FROM :without
+            HAVING count(*) > 0
+        ) AS taken"""  # noqa: S608 - made of constants
     )
 
 
@@ -93,7 +103,7 @@ async def taken_times(
 def _taken_of(kinds: Mapping[int, AnyRow], plan: Plan) -> Taken:
     def intervals(kind: Meaning) -> list[Interval]:
         row = kinds.get(kind)
-        return list(zip(row[2], row[3], strict=True)) if row else []
+        return list(zip(sorted(row[2]), sorted(row[3]), strict=True)) if row else []
 
     busy, held = intervals(Meaning.BUSY), intervals(Meaning.HELD)
     sessions = intervals(Meaning.SESSION)
@@ -101,7 +111,7 @@ def _taken_of(kinds: Mapping[int, AnyRow], plan: Plan) -> Taken:
     begun = kinds.get(Meaning.SESSION)
     open_sessions: list[Session] = []
     if begun and plan.is_shared:
-        # Two orders: the intervals are sorted, what `details` has is as it came.
+        # The intervals are sorted, and what `details` has is as it came.
         _, _, _, _, _, ids, starts, ends, left = begun
         details = sorted(zip(starts, ends, ids, left, strict=True))
         open_sessions = [

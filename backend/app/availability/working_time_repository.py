@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date, datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import Text, cast, func, select
 from sqlalchemy.dialects.postgresql import Range, aggregate_order_by, array
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,7 +18,8 @@ async def schedules(
 ) -> Sequence[AnyRow]:
     """Active providers' schedules, with the overrides of these local dates and the time off.
 
-    Time off is `[start, end]` in seconds since the epoch, in order. One round trip.
+    Weekly hours and overrides are JSON; time off is `[start, end]` in seconds since the epoch, in
+    order. One round trip.
     """
     overrides = (
         select(func.jsonb_object_agg(Override.day, Override.intervals))
@@ -38,9 +39,9 @@ async def schedules(
         select(
             Provider.id,
             Schedule.time_zone,
-            Schedule.weekly,
+            cast(Schedule.weekly, Text()).label("weekly"),
             Schedule.holiday_calendar,
-            overrides.label("overrides"),
+            cast(overrides, Text()).label("overrides"),
             time_off.label("time_off"),
         )
         .join(Schedule, Schedule.provider_id == Provider.id)

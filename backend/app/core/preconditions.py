@@ -1,6 +1,7 @@
 """Conditional requests (RFC 9110, 13): versions as entity tags."""
 
 import re
+from http import HTTPStatus
 from typing import Annotated, Literal
 
 from fastapi import Depends, Header, Request, Response
@@ -62,12 +63,17 @@ def answer_in_full(request: Request) -> None:
 
 
 def etag_matches(request: Request, response: Response) -> bool:
-    """Whether `If-None-Match` names the tag of this successful answer (weak comparison)."""
-    wanted = request.headers.get("if-none-match")
+    """Whether `If-None-Match` names the tag of this successful answer."""
+    wanted = request.headers.getlist("if-none-match")
     current = response.headers.get("etag")
-    if wanted is None or current is None or response.status_code != 200:  # noqa: PLR2004
+    if not wanted or current is None or response.status_code != HTTPStatus.OK:
         return False
-    if request.scope.get("answered_in_full"):
-        return False
-    opaque = current.removeprefix("W/").strip('"')
-    return wanted.strip() == "*" or any(t["opaque"] == opaque for t in _TAG.finditer(wanted))
+    return not request.scope.get("answered_in_full") and is_known(",".join(wanted), current)
+
+
+def is_known(wanted: str, etag: str) -> bool:
+    """Whether a value of `If-None-Match` names this tag (weak comparison: RFC 9110, 13.1.2)."""
+    if wanted == etag or wanted.strip() == "*":
+        return True
+    opaque = etag.removeprefix("W/").strip('"')
+    return any(tag["opaque"] == opaque for tag in _TAG.finditer(wanted))

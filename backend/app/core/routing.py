@@ -9,6 +9,7 @@
 
 import json
 from collections.abc import Callable, Coroutine, Iterator
+from http import HTTPStatus
 from typing import Any, NoReturn
 
 from fastapi import Request, Response
@@ -17,12 +18,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.params import Form
 from fastapi.routing import APIRoute, APIRouter
 from pydantic import BaseModel
+from starlette.datastructures import QueryParams
 from starlette.routing import Match
 from starlette.types import Scope
 
 from app.core import idempotency
+from app.core.caching import Answer, Found
 from app.core.errors import AppError, UnsupportedMediaType
-from app.core.preconditions import etag_matches
+from app.core.exchange import exchange_of
+from app.core.preconditions import etag_matches, is_known
 from app.core.problems import app_problem
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -53,7 +57,8 @@ class ApiRoute(APIRoute):
         takes_json = field is not None and not isinstance(field.field_info, Form)
 
         async def handler(request: Request) -> Response:
-            refuse_unknown_query(request, known)
+            if request.scope["query_string"]:
+                refuse_unknown_query(request.query_params, known)
             request = StrictRequest(request.scope, request.receive)
             if takes_json and not _is_json(request) and await request.body():
                 raise UnsupportedMediaType
@@ -105,6 +110,40 @@ async def _final_error(request: Request, error: AppError) -> Response:
     return response
 
 
+class KeptResponse(Response):
+    """An answer that is kept, or 304 to a client that has it: nothing of it is worked out anew.
+
+    Clients may keep it too, but must ask before they use it.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        answer: Answer,
+        found: Found,
+        *,
+        cache_control: bytes = b"no-cache",
+        vary: bytes | None = None,
+    ) -> None:
+        self.background = None
+        self.raw_headers = [
+            (b"etag", answer.etag.encode()),
+            (b"cache-control", cache_control),
+            (b"x-cache", found.encode()),
+        ]
+        if vary is not None:
+            self.raw_headers.append((b"vary", vary))
+        wanted = exchange_of(scope).all(b"if-none-match")
+        if wanted and is_known(b",".join(wanted).decode("latin-1"), answer.etag):
+            self.status_code, self.body = HTTPStatus.NOT_MODIFIED, b""
+        else:
+            self.status_code, self.body = HTTPStatus.OK, answer.body
+            self.raw_headers += (
+                (b"content-length", str(len(answer.body)).encode()),
+                (b"content-type", b"application/json"),
+            )
+
+
 def conditional(request: Request, response: Response) -> Response:
     """The answer to a GET, or 304 if the client has it already."""
     return _not_modified(response) if etag_matches(request, response) else response
@@ -138,18 +177,16 @@ def _refuse_unstorable(value: object) -> None:
         raise json.JSONDecodeError("Lone surrogates are not characters", "", 0) from None
 
 
-def refuse_unknown_query(request: Request, known: frozenset[str]) -> None:
+def refuse_unknown_query(parameters: QueryParams, known: frozenset[str]) -> None:
     """Raise RequestValidationError for parameters that are not known, and for NUL in any."""
-    if not request.scope["query_string"]:
-        return
-    unknown = [name for name in request.query_params if name not in known]
+    unknown = [name for name in parameters if name not in known]
     errors = [
         {"type": "extra_forbidden", "loc": ("query", name), "msg": "Unknown parameter"}
         for name in unknown
     ]
     errors += [
         {"type": "nul", "loc": ("query", name), "msg": "NUL characters are not accepted"}
-        for name, value in request.query_params.multi_items()
+        for name, value in parameters.multi_items()
         if "\0" in value
     ]
     if errors:

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
 from app.core.errors import AppError
-from app.database import WHEN_COMMITTED, Database, Readers, commit
+from app.database import WHEN_COMMITTED, Database, commit
 
 SERIALIZATION_FAILURE = "40001"
 DEADLOCK_DETECTED = "40P01"
@@ -101,14 +101,6 @@ async def read_only(request: Request) -> AsyncIterator[AsyncSession]:
     async with db.reading() as session:
         yield session
 
-
-async def readers(request: Request) -> Readers:
-    db: Database = request.app.state.database
-    return db.readers
-
-
-HotReads = Annotated[Readers, Depends(readers)]
-"""For reads on hot paths: statements that are `Prepared`, each by itself."""
 
 Session = Annotated[AsyncSession, Depends(unit_of_work, scope="function")]
 ReadSession = Annotated[AsyncSession, Depends(read_only, scope="function")]

@@ -7,12 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from asyncpg import Record
 from fastapi import FastAPI, Request
 from sqlalchemy import text
 
 from app.config import Settings
 from app.core.middleware import time_limit
-from app.core.unit_of_work import HotReads, Session
+from app.core.unit_of_work import Session
 from app.main import create_app
 from tests.business import Business, problem, serving
 from tests.conftest import make_settings
@@ -243,8 +244,8 @@ async def test_a_request_that_takes_too_long_leaves_nothing_behind(
         await session.execute(text("SELECT pg_sleep(60)"))
 
     @app.get("/slow-read")
-    async def slow_read(readers: HotReads) -> None:
-        await readers.fetch("SELECT pg_sleep(60)")
+    async def slow_read() -> None:
+        await app.state.database.readers.fetch("SELECT pg_sleep(60)", record_class=Record)
 
     async with serving(app) as client:
         for _ in range(2):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -234,12 +235,17 @@ async def test_who_cannot_get_a_connection_is_told_so_and_does_not_queue_for_eve
 async def test_the_same_goes_for_hot_reads(narrow: tuple[FastAPI, httpx.AsyncClient]) -> None:
     app, client = narrow
     readers = app.state.database.readers
-    path = free_times({"id": str(UUID(int=0))})
-    async with readers._pool.acquire():
-        waiting = [asyncio.create_task(client.get(path)) for _ in range(2)]
-        await until(lambda: readers._waiting == 2)
-        unavailable(await client.get(path))
-        assert not any(task.done() for task in waiting)
-        for answer in await asyncio.gather(*waiting):
-            unavailable(answer)
+    # Of different services: who asks the same reads together.
+    path, *others = [free_times({"id": str(UUID(int=number))}) for number in range(3)]
+    read = readers.fetch("SELECT pg_sleep(60)", record_class=asyncpg.Record)
+    busy = asyncio.create_task(read)
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(client.get(other)) for other in others]
+    await until(lambda: len(readers._waiting) == 2)
+    unavailable(await client.get(path))
+    assert not any(task.done() for task in waiting)
+    for answer in await asyncio.gather(*waiting):
+        unavailable(answer)
+    busy.cancel()
+    await asyncio.wait([busy])
     problem(await client.get(path), 404, "not_found")

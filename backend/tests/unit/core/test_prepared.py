@@ -23,7 +23,6 @@ COUNT = Prepared(
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
     database = Database.from_settings(settings)
-    await database.open_readers()
     yield database
     await database.dispose()
 

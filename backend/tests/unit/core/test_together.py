@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.core import together
-from app.core.together import Together
+from app.core.together import Rounds, Together
 
 
 class Line:
@@ -98,3 +98,89 @@ async def test_a_loop_that_ends_leaves_nobody_waiting(line: Line) -> None:
     asker._calling.cancel()
     await asyncio.wait(asked)
     assert all(task.cancelled() for task in asked)
+
+
+# --- The same question ------------------------------------------------------------------------
+class Well:
+    """What is found in it changes with each time that somebody looks."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.may_answer = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def __call__(self) -> int:
+        self.looks += 1
+        found = self.looks
+        await self.may_answer.wait()
+        if self.error is not None:
+            raise self.error
+        return found
+
+
+@pytest.fixture
+def well() -> Well:
+    return Well()
+
+
+async def test_who_asks_while_it_is_being_answered_gets_the_next_answer(well: Well) -> None:
+    rounds = Rounds[str, int]()
+    first = asyncio.create_task(rounds.ask("depth", well))
+    await settle()
+    others = [asyncio.create_task(rounds.ask("depth", well)) for _ in range(3)]
+    another = asyncio.create_task(rounds.ask("width", well))
+    await settle()
+    assert well.looks == 2  # the first one's, and the one for another question
+    well.may_answer.set()
+    assert await asyncio.gather(first, *others) == [1, 3, 3, 3]
+    assert await another == 2
+    assert await rounds.ask("depth", well) == 4
+    assert rounds._late == {}
+
+
+async def test_a_failure_is_that_of_its_round(well: Well) -> None:
+    rounds = Rounds[str, int]()
+    first = asyncio.create_task(rounds.ask("depth", well))
+    await settle()
+    others = [asyncio.create_task(rounds.ask("depth", well)) for _ in range(2)]
+    await settle()
+    well.error = ConnectionError("gone")
+    well.may_answer.set()
+    outcomes = await asyncio.gather(first, *others, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ConnectionError] * 3
+    assert well.looks == 2
+    well.error = None
+    assert await rounds.ask("depth", well) == 3
+
+
+@pytest.mark.parametrize("leaves", ["before its turn", "when it is its turn", "in its turn"])
+async def test_who_leaves_does_not_keep_the_others_waiting(well: Well, leaves: str) -> None:
+    rounds = Rounds[str, int]()
+    others: list[asyncio.Task[int]] = []
+
+    async def find_while_others_come() -> int:
+        others.extend(asyncio.create_task(rounds.ask("depth", well)) for _ in range(2))
+        await settle()
+        return 0
+
+    assert await rounds.ask("depth", find_while_others_come) == 0
+    # Now the second has been told that it is its turn, and has not begun.
+    second, third = others
+    if leaves == "when it is its turn":
+        second.cancel()
+    await settle()
+    if leaves == "in its turn":
+        second.cancel()
+    if leaves == "before its turn":
+        fourth = asyncio.create_task(rounds.ask("depth", well))
+        fifth = asyncio.create_task(rounds.ask("depth", well))
+        await settle()
+        fourth.cancel()
+        well.may_answer.set()
+        assert await asyncio.gather(second, third, fifth) == [1, 1, 2]
+    else:
+        well.may_answer.set()
+        assert await third == (1 if leaves == "when it is its turn" else 2)
+        with pytest.raises(asyncio.CancelledError):
+            await second
+    assert rounds._late == {}
