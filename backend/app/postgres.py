@@ -36,7 +36,7 @@ SERVER_SETTINGS = {
 # Half a second and three: who waits for a silent server knows after four seconds.
 _BETWEEN_BEATS_SECONDS = 0.5
 _PATIENCE_SECONDS = 3.0
-_LATE_SECONDS = 0.1
+_SLICES = 30
 
 LOST = (
     OSError,
@@ -133,10 +133,12 @@ class Pulse:
     async def _beats(self) -> bool:
         asking = asyncio.ensure_future(self.ask())
         try:
-            await asyncio.wait([asking], timeout=_PATIENCE_SECONDS)
-            if not asking.done():
-                # Perhaps this process stood still: then the answer lies there, unread.
-                await asyncio.wait([asking], timeout=_LATE_SECONDS)
+            # In slices, which a process that stands still, or has to share its CPU with too many,
+            # is late with: it is patient for longer, since the answer may lie there unread.
+            for _ in range(_SLICES):
+                await asyncio.wait([asking], timeout=_PATIENCE_SECONDS / _SLICES)
+                if asking.done():
+                    break
         finally:
             asking.cancel()
         await asyncio.wait([asking])

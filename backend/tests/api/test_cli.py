@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from app.cli import PASSWORD_VARIABLE, cli
 from app.config import Settings
+from app.core.logging import configure_logging
 from app.core.migrations import migration_head
 from devserver.mail import MailCatcher
 from tests.business import ADMIN_EMAIL, PASSWORD, Business, Hands, execute, ok, problem
@@ -27,6 +28,7 @@ Run = Callable[..., Awaitable[Result]]
 @pytest.fixture
 def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command on this test's database; its output must never hold the password."""
+    configure_logging(settings)  # another test may have left it talkative
     environment = {
         "POSTGRES_DB": settings.POSTGRES_DB,
         "BCRYPT_ROUNDS": "4",

@@ -28,6 +28,7 @@ from app.core.mail import Letter, Mailer, MailNotSent, MailRefused
 from app.core.migrations import BACKEND
 from app.jobs import job_runner
 from app.main import create_app
+from app.postgres import connect
 from tests.business import PASSWORD, Hands, ok, serving
 from tests.conftest import make_settings
 from tests.mailbox import Mailbox, texts
@@ -110,14 +111,16 @@ async def test_a_job_lies_in_the_queue_as_if_pgqueuer_had_put_it_there(app: Fast
     async with app.state.database.transaction() as session:
         with bound_request_id("a-request"):
             await enqueue(session, "a.job", subject := new_id(), after=timedelta(minutes=5))
-    async with app.state.database.readers.acquire() as connection:
-        await connection.execute("SET default_transaction_read_only = off")
+    connection = await connect(app.state.settings)
+    try:
         await Queries(AsyncpgDriver(connection)).enqueue(
             "a.job",
             subject.bytes,
             execute_after=timedelta(minutes=5),
             headers={"request_id": "a-request"},
         )
+    finally:
+        await connection.close()
     columns = "to_jsonb(q) - '{id,job_id,created,updated,heartbeat,execute_after}'::text[]"
     async with app.state.database.reading() as session:
         for table, wait in (("pgqueuer", "execute_after - updated"), ("pgqueuer_log", "NULL")):

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from app.config import Settings
 from app.main import create_app
 from tests.business import PASSWORD, Business, Caller, Hands, execute, ok, problem, serving
 from tests.mailbox import Mailbox, texts, token_of
+from tests.statements import statements
 
 NEW_PASSWORD = "another good password"
 Ask = Callable[[str], Awaitable[httpx.Response]]
@@ -231,21 +232,13 @@ async def test_known_and_unknown_addresses_are_answered_alike(
 async def test_known_and_unknown_addresses_take_the_same_statements(
     app: FastAPI, ada: Caller
 ) -> None:
-    sent: list[str] = []
-
-    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
-
-    engine = app.state.database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    statements = []
+    sent = []
     for email in (ada.user["email"], "nobody@example.com"):
-        sent.clear()
-        await forget(ada.client, email)
-        statements.append(list(sent))
-    event.remove(engine, "before_cursor_execute", note)
-    assert len(statements[0]) == 2
-    assert statements[0] == statements[1]
+        with statements(app) as said:
+            await forget(ada.client, email)
+        sent.append(said)
+    assert len(sent[0]) == 2
+    assert sent[0] == sent[1]
 
 
 async def test_mails_leave_at_a_random_moment_whether_there_is_an_account_or_not(
