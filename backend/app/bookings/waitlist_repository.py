@@ -73,6 +73,7 @@ _END_OFFERS = text(
             WHERE b.customer_id = w.customer_id AND b.service_id = w.service_id
                 AND b.starts_at = lower(w.offered_during) AND b.created_at >= w.updated_at
                 AND b.status NOT IN ({_RELEASED})
+                AND (b.status <> 'pending' OR b.expires_at > :now)
             LIMIT 1
         ) AS booking_id
         FROM waitlist_entries w LEFT JOIN holds h ON h.id = w.hold_id AND h.expires_at > :now
