@@ -78,7 +78,7 @@ from app.core.reporting import load_tracing, report_request, sentry_transaction,
 from app.core.scrape import QueueWatch
 from app.core.scrape import router as scrape
 from app.core.security import PasswordHasher
-from app.core.system import VERSION
+from app.core.system import VERSION, probes
 from app.core.system import router as system
 from app.core.together import Rounds
 from app.core.unit_of_work import should_retry
@@ -184,6 +184,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.callers = Callers(state.signer, state.clock, keys)
     state.answers = AnswerCache.from_settings(settings, state.redis)
     state.outlines = Rounds()
+    state.offer_versions = Rounds()
     if settings.ENABLE_METRICS:
         forget_the_dead()
         state.queue_watch = QueueWatch(state.database)
@@ -285,6 +286,7 @@ def _rate_limits(settings: Settings) -> Middleware:
 
 def _add_routers(app: FastAPI, settings: Settings) -> None:
     app.router.routes.extend(_api(settings.API_V1_STR, api_keys_enabled=settings.API_KEYS_ENABLED))
+    app.include_router(probes)
     app.include_router(system)
     if settings.ENABLE_METRICS:
         app.include_router(scrape)

@@ -69,6 +69,11 @@ async def optional_principal(
     return principal
 
 
+async def caller(request: Request) -> Principal | None:
+    """The same, for who has nothing but the request."""
+    return await optional_principal(request, await bearer(request), None)
+
+
 MaybePrincipal = Annotated[Principal | None, Depends(optional_principal)]
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Uuid
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Uuid, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -101,3 +101,22 @@ class Resource(Versioned, Base):
     kind: Mapped[str]
     location_id: Mapped[UUID | None] = mapped_column(ForeignKey("locations.id"))
     is_active: Mapped[bool] = mapped_column(server_default="true")
+
+
+class Offer(Base):
+    """The version of all that is offered, by whom and when: one row.
+
+    Another one with each change of services, locations, resources, providers, what they give and
+    their working hours: the database sees to that itself, in the transaction of the change
+    (revision 0008). Versions are drawn at random: none returns, also where a database is restored.
+    """
+
+    __tablename__ = "offer"
+
+    version: Mapped[UUID] = mapped_column(
+        primary_key=True, server_default=text("gen_random_uuid()")
+    )
+    changed_by: Mapped[int] = mapped_column(
+        server_default=text("(pg_current_xact_id()::text)::bigint")
+    )
+    """The transaction that drew the version, so that it draws but one."""

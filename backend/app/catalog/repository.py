@@ -6,12 +6,22 @@ from uuid import UUID
 from sqlalchemy import Select, any_, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.catalog.models import Location, Resource, Service
+from app.catalog.models import Location, Offer, Resource, Service
 from app.core.pagination import Keyset
+from app.core.prepared import Prepared, Readers
 
 SERVICES = Keyset(Service.id, {"name": Service.name, "created_at": Service.created_at})
 LOCATIONS = Keyset(Location.id, {"name": Location.name, "created_at": Location.created_at})
 RESOURCES = Keyset(Resource.id, {"name": Resource.name, "created_at": Resource.created_at})
+
+_OFFER_VERSION = Prepared(select(Offer.version))
+
+
+async def offer_version(readers: Readers) -> UUID:
+    """The version of all that is offered. One round trip."""
+    (row,) = await _OFFER_VERSION.all(readers, {})
+    version: UUID = row.version
+    return version
 
 
 async def service(session: AsyncSession, service_id: UUID) -> Service | None:

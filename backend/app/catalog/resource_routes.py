@@ -9,6 +9,7 @@ from app.auth.dependencies import Idempotent, MaybePrincipal, require
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
 from app.catalog.dependencies import Resources, ResourcesReader
+from app.catalog.offered import OfferedRoute
 from app.catalog.schemas import Kind, ResourceCreate, ResourceOut, ResourcePatch
 from app.core.errors import (
     Forbidden,
@@ -23,7 +24,7 @@ from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
 from app.core.routing import ApiRouter
 
-router = ApiRouter(prefix="/resources", tags=["resources"])
+router = ApiRouter(prefix="/resources", tags=["resources"], route_class=OfferedRoute)
 
 ResourcesWriter = Annotated[Principal, Depends(require(Permission.RESOURCES_WRITE))]
 

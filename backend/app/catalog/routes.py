@@ -9,6 +9,7 @@ from app.auth.dependencies import Idempotent, MaybePrincipal, require
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
 from app.catalog.dependencies import Catalog, CatalogReader
+from app.catalog.offered import OfferedRoute
 from app.catalog.schemas import (
     LocationCreate,
     LocationOut,
@@ -31,8 +32,8 @@ from app.core.preconditions import Precondition, etag
 from app.core.problems import problems
 from app.core.routing import ApiRouter
 
-services = ApiRouter(prefix="/services", tags=["services"])
-locations = ApiRouter(prefix="/locations", tags=["locations"])
+services = ApiRouter(prefix="/services", tags=["services"], route_class=OfferedRoute)
+locations = ApiRouter(prefix="/locations", tags=["locations"], route_class=OfferedRoute)
 
 ServicesWriter = Annotated[Principal, Depends(require(Permission.SERVICES_WRITE))]
 LocationsWriter = Annotated[Principal, Depends(require(Permission.LOCATIONS_WRITE))]

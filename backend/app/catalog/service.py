@@ -26,6 +26,7 @@ from app.core.errors import AlreadyExists, Forbidden, InUse, NotFound, Validatio
 from app.core.events import record, record_change
 from app.core.pagination import Page, PageRequest
 from app.core.preconditions import IfMatch
+from app.core.prepared import Readers
 from app.core.schemas import patched
 from app.core.unit_of_work import FOREIGN_KEY_VIOLATION, constraint_name, sqlstate
 
@@ -250,6 +251,11 @@ class CatalogService:
         if location is None:
             raise NotFound
         return location
+
+
+async def offer_version(readers: Readers) -> UUID:
+    """The version of services, locations, resources, providers and schedules. One round trip."""
+    return await repository.offer_version(readers)
 
 
 def _may_write(principal: Principal | None) -> bool:

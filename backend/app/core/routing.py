@@ -8,9 +8,9 @@
 """
 
 import json
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -23,11 +23,14 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from app.core import idempotency
-from app.core.caching import Answer, Found
+from app.core.caching import Answer, Found, content_tag
 from app.core.errors import AppError, UnsupportedMediaType
 from app.core.exchange import exchange_of
 from app.core.preconditions import etag_matches, is_known
 from app.core.problems import app_problem
+
+_CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
+_VARY = b"Authorization, X-API-Key"
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -51,6 +54,16 @@ class StrictRequest(Request):
 
 class ApiRoute(APIRoute):
     def get_route_handler(self) -> Handler:
+        handle = self.get_full_handler()
+
+        async def handler(request: Request) -> Response:
+            response = await handle(request)
+            return conditional(request, response) if request.method == "GET" else response
+
+        return handler
+
+    def get_full_handler(self) -> Handler:
+        """Answers in full, whatever the client has already."""
         handle = super().get_route_handler()
         known = frozenset(_query_names(self.dependant))
         field = self.body_field
@@ -68,11 +81,52 @@ class ApiRoute(APIRoute):
                 return replay.response
             except AppError as error:
                 return await _final_error(request, error)
-            if request.method == "GET":
-                return conditional(request, response)
             if (claim := idempotency.claim_of(request)) is not None:
                 await claim.remember(response)
             return response
+
+        return handler
+
+
+class PlainRoute(ApiRoute):
+    """A route whose answers are new each time, and worth no comparison."""
+
+    def get_route_handler(self) -> Handler:
+        return self.get_full_handler()
+
+
+class KeptRoute(ApiRoute):
+    """A route whose answers to GET are kept for all to whom it would answer the same."""
+
+    about: ClassVar[str]
+    """What the answers are about, in metrics."""
+
+    async def depends_on(self, request: Request) -> Hashable:
+        """What an answer depends on besides the path and the query; see `AnswerCache.get`.
+
+        The caller is judged here: what this raises is the answer.
+        """
+        raise NotImplementedError
+
+    def get_route_handler(self) -> Handler:
+        if "GET" not in (self.methods or ()):
+            return super().get_route_handler()
+        handle = self.get_full_handler()
+
+        async def handler(request: Request) -> Response:
+            scope, state = request.scope, request.app.state
+            key = scope["path"], scope["query_string"], await self.depends_on(request)
+
+            async def make() -> Answer:
+                response = await handle(request)
+                body = bytes(response.body)
+                return Answer(body, response.headers.get("etag") or content_tag(body))
+
+            now = state.clock().timestamp()
+            answer, found = await state.answers.get(self.about, key, now, make)
+            is_public = _CREDENTIALS.isdisjoint(name for name, _ in scope["headers"])
+            cache_control = b"no-cache" if is_public else b"private, no-cache"
+            return KeptResponse(scope, answer, found, cache_control=cache_control, vary=_VARY)
 
         return handler
 
@@ -145,7 +199,13 @@ class KeptResponse(Response):
 
 
 def conditional(request: Request, response: Response) -> Response:
-    """The answer to a GET, or 304 if the client has it already."""
+    """The answer to a GET, or 304 if the client has it already.
+
+    What has no version has a tag of its content: weak, for it may be encoded in other bytes yet.
+    """
+    body = getattr(response, "body", b"")
+    if body and response.status_code == HTTPStatus.OK and "etag" not in response.headers:
+        response.headers["etag"] = f"W/{content_tag(bytes(body))}"
     return _not_modified(response) if etag_matches(request, response) else response
 
 

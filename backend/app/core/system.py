@@ -7,11 +7,12 @@ from pydantic import BaseModel
 
 from app.core.dependencies import AppSettings
 from app.core.health import Health, Readiness
-from app.core.routing import ApiRouter
+from app.core.routing import ApiRouter, PlainRoute
 
 VERSION = "0.1.0"
 
 router = ApiRouter(tags=["system"])
+probes = ApiRouter(prefix="/health", tags=["system"], route_class=PlainRoute)
 
 
 class Links(BaseModel):
@@ -45,14 +46,14 @@ async def root(settings: AppSettings) -> Metadata:
     )
 
 
-@router.get("/health", operation_id="system_health", summary="Is it alive")
+@probes.get("", operation_id="system_health", summary="Is it alive")
 async def health() -> Alive:
     """Touches nothing else: a process that can answer is alive."""
     return Alive()
 
 
-@router.get(
-    "/health/ready",
+@probes.get(
+    "/ready",
     operation_id="system_ready",
     summary="Can it work",
     responses={503: {"model": Readiness, "description": "Postgres is away or not migrated."}},

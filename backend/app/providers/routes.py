@@ -8,6 +8,7 @@ from fastapi import Depends, Query, Response, status
 from app.auth.dependencies import Idempotent, MaybePrincipal, require
 from app.auth.permissions import Permission
 from app.auth.principal import Principal
+from app.catalog.offered import OfferedRoute
 from app.core.errors import (
     AlreadyExists,
     Forbidden,
@@ -30,8 +31,8 @@ from app.providers.schemas import (
     ProviderPatch,
 )
 
-providers = ApiRouter(prefix="/providers", tags=["providers"])
-assignments = ApiRouter(prefix="/services", tags=["services"])
+providers = ApiRouter(prefix="/providers", tags=["providers"], route_class=OfferedRoute)
+assignments = ApiRouter(prefix="/services", tags=["services"], route_class=OfferedRoute)
 
 ProvidersWriter = Annotated[Principal, Depends(require(Permission.PROVIDERS_WRITE))]
 ServicesWriter = Annotated[Principal, Depends(require(Permission.SERVICES_WRITE))]

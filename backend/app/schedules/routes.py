@@ -5,6 +5,7 @@ from uuid import UUID
 from fastapi import Response
 
 from app.auth.dependencies import CurrentPrincipal, MaybePrincipal
+from app.catalog.offered import OfferedRoute
 from app.core.errors import (
     Forbidden,
     NotFound,
@@ -18,7 +19,7 @@ from app.core.routing import ApiRouter
 from app.schedules.dependencies import Schedules, SchedulesReader
 from app.schedules.schemas import ScheduleChanged, ScheduleIn, ScheduleOut
 
-router = ApiRouter(prefix="/providers", tags=["schedules"])
+router = ApiRouter(prefix="/providers", tags=["schedules"], route_class=OfferedRoute)
 
 
 @router.get(

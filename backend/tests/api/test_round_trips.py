@@ -188,13 +188,14 @@ async def test_a_list_takes_one_statement_however_long_it_is(
             assert len(statements) == 1
 
 
-@pytest.mark.parametrize("path", ["/services", "/providers", "/locations"])
-async def test_the_offer_is_listed_in_one_statement(
+@pytest.mark.parametrize("path", ["/services", "/providers", "/locations", "/resources"])
+async def test_the_offer_is_listed_in_two_statements_and_one_once_it_is_known(
     business: Business, service: dict[str, Any], statements: list[str], path: str
 ) -> None:
-    statements.clear()
-    ok(await business.client.get(f"/api/v1{path}"))
-    assert len(statements) == 1
+    for expected in (2, 1, 1):
+        statements.clear()
+        ok(await business.client.get(f"/api/v1{path}"))
+        assert len(statements) == expected
 
 
 async def test_cancelling_takes_a_fixed_number_of_statements(
