@@ -48,22 +48,20 @@ from app.core.clock import Clock, system_clock
 from app.core.docs import add_docs
 from app.core.health import Health
 from app.core.jobs import running
-from app.core.logging import configure_logging
+from app.core.logging import configure_logging, write_lines
 from app.core.metrics import forget_the_dead
-from app.core.middleware.access_log import AccessLogMiddleware
-from app.core.middleware.answer_headers import AnswerHeadersMiddleware
+from app.core.middleware.access_log import AccessLog
+from app.core.middleware.answer_headers import AnswerHeaders
 from app.core.middleware.body_limit import BodyLimitMiddleware
 from app.core.middleware.bounds import check_bounds
-from app.core.middleware.cors import CorsPolicy, PreflightMiddleware
-from app.core.middleware.errors import UnhandledErrorMiddleware
-from app.core.middleware.exchange import ExchangeMiddleware
-from app.core.middleware.gate import GateMiddleware
+from app.core.middleware.cors import CorsPolicy
+from app.core.middleware.edge import EdgeMiddleware
 from app.core.middleware.head import HeadMiddleware
 from app.core.middleware.hosts import HostCheck
-from app.core.middleware.measuring import MeasuringMiddleware, Usage
+from app.core.middleware.measuring import Measuring, Usage
 from app.core.middleware.proxies import ProxyCheck
 from app.core.middleware.rate_limit import RateLimitMiddleware
-from app.core.middleware.request_context import RequestContextMiddleware
+from app.core.middleware.request_line import RequestLines
 from app.core.middleware.security_headers import security_headers
 from app.core.middleware.time_limit import TimeLimitMiddleware
 from app.core.middleware.tracing import Begin, TracingMiddleware
@@ -221,23 +219,24 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     )
     is_public = settings.ENVIRONMENT is not Environment.LOCAL
     security = security_headers(hsts=is_public) if settings.ENABLE_SECURITY_HEADERS else ()
-    layers = [
-        Middleware(ExchangeMiddleware),
-        Middleware(RequestContextMiddleware),
-        Middleware(AnswerHeadersMiddleware, security=security, cors=cors),
+    measuring = [Measuring(_pools(app))] if settings.ENABLE_METRICS else []
+    logging = [_access_log(settings)] if settings.REQUEST_LOGGING else []
+    app.user_middleware += [
         *(Middleware(TracingMiddleware, begin=begin) for begin in _tracers(app, settings)),
-        *([Middleware(MeasuringMiddleware, pools=_pools(app))] if settings.ENABLE_METRICS else []),
-        *([Middleware(AccessLogMiddleware)] if settings.REQUEST_LOGGING else []),
-        Middleware(UnhandledErrorMiddleware, render=escaped_problem, report=report_request),
         Middleware(
-            GateMiddleware,
+            EdgeMiddleware,
+            render=escaped_problem,
+            report=report_request,
+            arrivals=[counted.arrive for counted in measuring],
+            observers=[*measuring, *logging],
             checks=[
+                AnswerHeaders(security=security, cors=cors),
                 check_bounds,
                 HostCheck(settings.ALLOWED_HOSTS),
                 *([_proxies(settings)] if settings.TRUSTED_PROXIES else []),
+                cors.answer_preflight,
             ],
         ),
-        Middleware(PreflightMiddleware, policy=cors),
         Middleware(
             BodyLimitMiddleware,
             max_body_size=settings.MAX_REQUEST_SIZE,
@@ -248,7 +247,11 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         Middleware(HeadMiddleware),
         Middleware(TransactionRetryMiddleware, is_retryable=should_retry),
     ]
-    app.user_middleware.extend(layers)
+
+
+def _access_log(settings: Settings) -> AccessLog:
+    lines = RequestLines(write_lines) if settings.LOG_FORMAT == "json" else None
+    return AccessLog(lines=lines, least=settings.LOG_LEVEL)
 
 
 def _tracers(app: FastAPI, settings: Settings) -> Iterator[Begin]:

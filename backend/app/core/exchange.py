@@ -5,7 +5,7 @@ here for what was sent, say here what every answer is to carry, and see here wha
 of them reads the headers again, or wraps `send` for itself.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from starlette.types import Message, Scope, Send
@@ -14,6 +14,7 @@ Field = tuple[bytes, bytes]
 """A header: its name in lower case, as ASGI has it, and its value."""
 
 _KEY = "oneslot.exchange"
+_NONE: Mapping[bytes, bytes] = {}
 _REQUEST_ID = b"x-request-id"
 
 
@@ -22,8 +23,6 @@ class Exchange:
 
     __slots__ = (
         "_fields",
-        "_is_plain",
-        "_scope",
         "_send",
         "added",
         "defaults",
@@ -38,13 +37,12 @@ class Exchange:
         self.raw: Sequence[Field] = scope["headers"]
         # The last of each name: nearly always there is but one.
         self._fields: dict[bytes, bytes] = dict(self.raw)
-        self._is_plain = len(self._fields) == len(self.raw)
         self._send = send
         self.request_id: bytes | None = None
         """Sent with the answer, which may bring no other."""
-        self.added: list[Field] = []
+        self.added: tuple[Field, ...] = ()
         """What the answer carries besides its own headers, of the same name too."""
-        self.defaults: Iterable[Field] = ()
+        self.defaults: Mapping[bytes, bytes] = _NONE
         """What it carries unless it has a header of that name itself."""
         self.status: int | None = None
         """None until an answer was started; then it is too late for another."""
@@ -52,15 +50,7 @@ class Exchange:
         """Bytes of the answer's body so far."""
         self.problem: tuple[str, str] | None = None
         """Code and reason (or nothing) of the problem that was answered, for logs and metrics."""
-        self._scope = scope
         scope[_KEY] = self
-
-    def close(self) -> None:
-        """Leave the scope, to which the server's `send` refers.
-
-        Else only the garbage collector could free them, which takes longer than all else here.
-        """
-        del self._scope[_KEY]
 
     @property
     def header_bytes(self) -> int:
@@ -72,10 +62,9 @@ class Exchange:
 
     def one(self, name: bytes) -> bytes | None:
         """The header's value; None where it is missing, or stands there more than once."""
-        value = self._fields.get(name)
-        if value is None or (not self._is_plain and len(self.all(name)) > 1):
+        if len(self._fields) != len(self.raw) and len(self.all(name)) > 1:
             return None
-        return value
+        return self._fields.get(name)
 
     def all(self, name: bytes) -> list[bytes]:
         """The values of all headers of this name, in the order in which they came."""
@@ -93,15 +82,32 @@ class Exchange:
         await self._send(message)
 
     def _headers(self, own: Iterable[Field]) -> list[Field]:
-        headers = list(own)
+        headers, defaults = list(own), self.defaults
+        for name, _ in headers:
+            if name in defaults or name == _REQUEST_ID:
+                break
+        else:
+            headers += defaults.items()
+            return self._with_added(headers)
         named = {name for name, _ in headers}
-        headers += [field for field in self.defaults if field[0] not in named]
+        headers += [field for field in defaults.items() if field[0] not in named]
+        if self.request_id is not None:
+            headers = [field for field in headers if field[0] != _REQUEST_ID]
+        return self._with_added(headers)
+
+    def _with_added(self, headers: list[Field]) -> list[Field]:
         headers += self.added
         if self.request_id is not None:
-            if _REQUEST_ID in named:
-                headers = [field for field in headers if field[0] != _REQUEST_ID]
             headers.append((_REQUEST_ID, self.request_id))
         return headers
+
+
+def leave(scope: Scope) -> None:
+    """Take the exchange out of the scope, to which the server's `send` refers.
+
+    Else only the garbage collector could free them, which takes longer than all else here.
+    """
+    scope.pop(_KEY, None)
 
 
 def note_problem(scope: Scope, code: str, reason: str) -> None:
@@ -112,6 +118,6 @@ def note_problem(scope: Scope, code: str, reason: str) -> None:
 
 
 def exchange_of(scope: Scope) -> Exchange:
-    """The exchange that this request is part of; `ExchangeMiddleware` must stand further out."""
+    """The exchange that this request is part of; `EdgeMiddleware` must stand further out."""
     exchange: Exchange = scope[_KEY]
     return exchange

@@ -51,6 +51,11 @@ class _Output:
 _output = _Output()
 
 
+def write_lines(lines: bytes) -> None:
+    """Write lines that have been rendered already, with their ends, where all others go."""
+    _output.write(lines)
+
+
 class _StdlibHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -8,6 +8,7 @@ each request: one to take, one to see what is left.
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
@@ -70,6 +71,8 @@ return answer
 MAXIMUM_AT_ONCE = 100
 """Requests that one call counts."""
 
+_REMEMBERED_NAMES = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Charge:
@@ -81,14 +84,23 @@ class Charge:
     amount: int = 1
 
 
-class Count(NamedTuple):
-    """Whether a charge fits, and what was counted then: seconds are those until a counter ends."""
+class Window(NamedTuple):
+    """Counts of the current window and of the one before, with the seconds until each is dropped.
 
-    fits: bool
+    A window is kept twice as long as it lasts: once as the current one, once as the one before.
+    """
+
     previous: int
     previous_seconds: float
     current: int
     current_seconds: float
+
+
+class Count(NamedTuple):
+    """Whether a charge fits, and what has been counted for its window, this charge included."""
+
+    fits: bool
+    window: Window
 
 
 _Waiting: TypeAlias = "tuple[Sequence[Charge], asyncio.Future[list[Count]]]"
@@ -106,6 +118,7 @@ class SharedCounters:
         )
         self.prefix = prefix
         self._take = redis.register_script(_TAKE)
+        self._names = lru_cache(_REMEMBERED_NAMES)(self._make_names)
         self._waiting: list[_Waiting] = []
         self._counting: asyncio.Task[None] | None = None
 
@@ -130,6 +143,11 @@ class SharedCounters:
     async def is_marked(self, key: str) -> bool:
         return await self._storage.get(key) > 0
 
+    def _make_names(self, key: str) -> tuple[str, str]:
+        """The previous and the current counter, as `limits` calls them."""
+        current = f"{self.prefix}:{{{key}}}"
+        return f"{current}/-1", current
+
     async def _count_waiting(self) -> None:
         try:
             while self._waiting:
@@ -145,8 +163,7 @@ class SharedCounters:
         for charges, _ in taken:
             arguments.append(len(charges))
             for charge in charges:
-                current = f"{self.prefix}:{{{charge.key}}}"
-                keys += (f"{current}/-1", current)
+                keys += self._names(charge.key)
                 arguments += (charge.quota, charge.window_seconds * 1000, charge.amount)
         try:
             answer = await self._take(keys, arguments)
@@ -186,7 +203,7 @@ class LocalCounters:
                 if fit:
                     await self._add(charge, -charge.amount)
         return [
-            Count(fit, *await self._storage.get_sliding_window(charge.key, charge.window_seconds))
+            Count(fit, await self._window(charge))
             for charge, fit in zip(charges, fits, strict=True)
         ]
 
@@ -199,6 +216,9 @@ class LocalCounters:
     async def is_marked(self, key: str) -> bool:
         return await self._storage.get(key) > 0
 
+    async def _window(self, charge: Charge) -> Window:
+        return Window(*await self._storage.get_sliding_window(charge.key, charge.window_seconds))
+
     async def _add(self, charge: Charge, amount: int) -> bool:
         return await self._storage.acquire_sliding_window_entry(
             charge.key, charge.quota, charge.window_seconds, amount
@@ -208,4 +228,5 @@ class LocalCounters:
 def _counts(answer: Iterable[int]) -> Iterator[Count]:
     numbers = iter(answer)
     for fits, previous, previous_left, current, current_left in zip(*[numbers] * 5, strict=True):
-        yield Count(bool(fits), previous, previous_left / 1000, current, current_left / 1000)
+        window = Window(previous, previous_left / 1000, current, current_left / 1000)
+        yield Count(fits == 1, window)

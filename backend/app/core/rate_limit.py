@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, ip_address
 from typing import TypeVar
 
@@ -23,10 +24,11 @@ from redis.asyncio import Redis
 from app.config import Settings
 from app.core.breaker import AwayError, Breaker
 from app.core.errors import RateLimited
-from app.core.rate_counters import Charge, Count, LocalCounters, SharedCounters
+from app.core.rate_counters import Charge, LocalCounters, SharedCounters, Window
 from app.core.redis import create_limits_redis
 
 _IPV6_SITE_BITS = 64
+_REMEMBERED = 10_000
 
 Counters = SharedCounters | LocalCounters
 ResultT = TypeVar("ResultT")
@@ -64,36 +66,24 @@ class Standing:
         return RateLimited(headers={**self.headers, "Retry-After": str(self.seconds)})
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Counts of the current window and of the one before, with the seconds until each is dropped.
-
-    A window is kept twice as long as it lasts: once as the current one, once as the one before.
-    """
-
-    previous: int
-    previous_seconds: float
-    current: int
-    current_seconds: float
-
-    def standing(self, policy: Policy, *, is_admitted: bool) -> Standing:
-        length = policy.window_seconds
-        fading = math.floor(self.previous * self.previous_seconds / length)
-        if fading > 0:  # the next unit of the window before is about to fade
-            until = self.previous_seconds - fading * length / self.previous
-        elif self.current > 0:  # it begins to fade when its own window ends
-            until = self.current_seconds - length
-        else:
-            until = length - 1
-        left = policy.quota - fading - self.current
-        return Standing(
-            policy,
-            is_admitted,
-            # What was given back in the window after it was taken makes the sum negative.
-            remaining=min(max(left, 0), policy.quota),
-            # A whole number that lies strictly after the moment at which it grows.
-            seconds=min(max(math.floor(until) + 1, 1), length),
-        )
+def standing(policy: Policy, window: Window, *, is_admitted: bool) -> Standing:
+    length = policy.window_seconds
+    fading = math.floor(window.previous * window.previous_seconds / length)
+    if fading > 0:  # the next unit of the window before is about to fade
+        until = window.previous_seconds - fading * length / window.previous
+    elif window.current > 0:  # it begins to fade when its own window ends
+        until = window.current_seconds - length
+    else:
+        until = length - 1
+    left = policy.quota - fading - window.current
+    return Standing(
+        policy,
+        is_admitted,
+        # What was given back in the window after it was taken makes the sum negative.
+        remaining=min(max(left, 0), policy.quota),
+        # A whole number that lies strictly after the moment at which it grows.
+        seconds=min(max(math.floor(until) + 1, 1), length),
+    )
 
 
 class RateLimiter:
@@ -122,6 +112,7 @@ class RateLimiter:
         self._shared = SharedCounters(redis, prefix=prefix)
         self._local = LocalCounters()
         self._secret = secret.encode()
+        self._charge = lru_cache(_REMEMBERED)(self._make_charge)
         self._redis_answers = Breaker(
             "limits",
             gone="rate_limits_counted_per_process",
@@ -155,7 +146,10 @@ class RateLimiter:
             counts = await self._count_in_redis(lambda counters: counters.take(charges))
         except AwayError:
             return None
-        return [_standing(policy, c) for (policy, _), c in zip(wanted, counts, strict=True)]
+        return [
+            standing(policy, count.window, is_admitted=count.fits)
+            for (policy, _), count in zip(wanted, counts, strict=True)
+        ]
 
     async def give_back(self, policy: Policy, *who: str) -> Standing:
         """Return one that was taken."""
@@ -165,7 +159,7 @@ class RateLimiter:
         """Return all that was taken."""
         key, length = self._window_key(policy, who), policy.window_seconds
         await self._count(lambda counters: counters.clear(key, length))
-        return Window(0, 0.0, 0, 0.0).standing(policy, is_admitted=True)
+        return standing(policy, Window(0, 0.0, 0, 0.0), is_admitted=True)
 
     async def remember(self, what: str, *who: str, seconds: int) -> None:
         """Make a mark that `remembers` finds for so long."""
@@ -180,7 +174,7 @@ class RateLimiter:
     async def _add(self, policy: Policy, who: tuple[str, ...], amount: int) -> Standing:
         charge = self._charge(policy, who, amount)
         (count,) = await self._count(lambda counters: counters.take([charge]))
-        return _standing(policy, count)
+        return standing(policy, count.window, is_admitted=count.fits)
 
     async def _count(self, work: Callable[[Counters], Awaitable[ResultT]]) -> ResultT:
         try:
@@ -193,7 +187,7 @@ class RateLimiter:
     ) -> ResultT:
         return await self._redis_answers.ask(lambda: work(self._shared))
 
-    def _charge(self, policy: Policy, who: tuple[str, ...], amount: int) -> Charge:
+    def _make_charge(self, policy: Policy, who: tuple[str, ...], amount: int) -> Charge:
         return Charge(self._window_key(policy, who), policy.quota, policy.window_seconds, amount)
 
     def _window_key(self, policy: Policy, who: tuple[str, ...]) -> str:
@@ -205,11 +199,7 @@ class RateLimiter:
         return f"limit:{what}:{hmac.digest(self._secret, named, hashlib.sha256)[:16].hex()}"
 
 
-def _standing(policy: Policy, count: Count) -> Standing:
-    window = Window(count.previous, count.previous_seconds, count.current, count.current_seconds)
-    return window.standing(policy, is_admitted=count.fits)
-
-
+@lru_cache(_REMEMBERED)
 def network_of(host: str) -> str:
     """Who is counted as one client: an IPv4 address, or a whole /64 of IPv6.
 

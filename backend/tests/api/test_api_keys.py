@@ -32,7 +32,8 @@ NOBODYS = new_key()
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"API_KEYS_ENABLED": True})
+    # Lines for the console pass structlog, where a test can catch them.
+    return settings.model_copy(update={"API_KEYS_ENABLED": True, "LOG_FORMAT": "console"})
 
 
 @dataclass

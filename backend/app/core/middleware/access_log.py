@@ -1,83 +1,99 @@
 """One log line per request."""
 
-from collections.abc import Container
-from time import perf_counter
+from collections.abc import Container, Mapping
+from logging import DEBUG, INFO, WARNING, getLevelNamesMapping
+from time import time
 
 import structlog
 from starlette import status
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-from app.core.exchange import Exchange, exchange_of
+from app.core.exchange import Exchange
+from app.core.middleware.request_line import Answered, RequestLines
 
 log = structlog.get_logger(__name__)
 
+_NOTHING: Mapping[str, str] = {}
 CLIENT_CLOSED_REQUEST = 499  # nginx's name for a client that left before its answer
 
 
-class AccessLogMiddleware:
+class AccessLog:
     """Logs `request` with the route's template, never the path: paths hold ids and secret links.
 
     Args:
-        app: the next ASGI application.
         quiet_routes: templates whose successes are worth a line only at DEBUG (probes).
+        lines: writes the lines as JSON; None: structlog does, in its own format.
+        least: the least severe level that is written; structlog knows it by itself.
     """
 
-    def __init__(self, app: ASGIApp, quiet_routes: Container[str] = ("/health",)) -> None:
-        self.app = app
-        self.quiet_routes = quiet_routes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        started_at = perf_counter()
-        failure: BaseException | None = None
-        try:
-            await self.app(scope, receive, send)
-        except BaseException as exc:
-            failure = exc
-            raise
-        finally:
-            self._write(scope, exchange_of(scope), started_at, failure)
-
-    def _write(
+    def __init__(
         self,
-        scope: Scope,
-        exchange: Exchange,
-        started_at: float,
-        failure: BaseException | None,
+        quiet_routes: Container[str | None] = ("/health",),
+        *,
+        lines: RequestLines | None = None,
+        least: str = "INFO",
     ) -> None:
-        answered = exchange.status or _status_of(failure)
-        # Read now, not on the way in: the router, the proxy middleware and authentication
-        # have filled the scope meanwhile.
+        self.quiet_routes = quiet_routes
+        self.lines = lines
+        self.least = getLevelNamesMapping()[least]
+
+    def __call__(
+        self, scope: Scope, exchange: Exchange, seconds: float, failure: BaseException | None
+    ) -> None:
         route = route_template(scope)
         client = scope.get("client")
-        fields = {
-            "method": scope["method"],
-            "route": route,
-            "status": answered,
-            "duration_ms": round((perf_counter() - started_at) * 1000, 2),
-            "bytes": exchange.size,
-            "client": client[0] if client else None,
-        }
-        # An API key's id is no secret, and tells which of a user's programs it was.
-        for name in ("user_id", "key_id"):
-            value = scope.get("state", {}).get(name)
-            if value is not None:
-                fields[name] = str(value)
-        if exchange.problem is not None:
-            fields["problem"] = exchange.problem[0]
-        if failure is not None:
-            fields["failure"] = type(failure).__name__
+        address = client[0] if client else None
+        answered = exchange.status or _status_of(failure)
+        level = _level(answered, is_quiet=route in self.quiet_routes)
+        state = scope.get("state")
+        is_plain = not state and exchange.problem is None and failure is None
+        more = _NOTHING if is_plain else _more(state or {}, exchange, failure)
+        if self.lines is None:
+            log.log(
+                level,
+                "request",
+                method=scope["method"],
+                route=route,
+                status=answered,
+                duration_ms=round(seconds * 1000, 2),
+                bytes=exchange.size,
+                client=address,
+                **more,
+            )
+        elif level >= self.least:
+            self.lines.add(
+                Answered(
+                    level,
+                    time(),
+                    exchange.request_id or b"",
+                    scope["method"],
+                    route,
+                    answered,
+                    seconds,
+                    exchange.size,
+                    address,
+                    more,
+                )
+            )
 
-        if answered >= status.HTTP_500_INTERNAL_SERVER_ERROR:
-            log.warning("request", **fields)
-        elif route in self.quiet_routes:
-            log.debug("request", **fields)
-        else:
-            log.info("request", **fields)
+
+def _level(answered: int, *, is_quiet: bool) -> int:
+    if answered >= status.HTTP_500_INTERNAL_SERVER_ERROR:
+        return WARNING
+    return DEBUG if is_quiet else INFO
+
+
+def _more(
+    state: Mapping[str, object], exchange: Exchange, failure: BaseException | None
+) -> dict[str, str]:
+    # An API key's id is no secret, and tells which of a user's programs it was.
+    more = {name: str(state[name]) for name in ("user_id", "key_id") if state.get(name) is not None}
+    if exchange.problem is not None:
+        more["problem"] = exchange.problem[0]
+    if failure is not None:
+        more["failure"] = type(failure).__name__
+    return more
 
 
 def route_template(scope: Scope) -> str | None:

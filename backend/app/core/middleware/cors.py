@@ -6,9 +6,9 @@ Starlette's middleware does much the same, for a third of what FastAPI itself ne
 from collections.abc import Iterable
 
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-from app.core.exchange import Field, exchange_of
+from app.core.exchange import Exchange, Field
 
 ANY = "*"
 PREFLIGHT_SECONDS = 600
@@ -72,23 +72,15 @@ class CorsPolicy:
         """What the answer to its question carries besides."""
         return self._permitted if self.admits(origin) else ()
 
+    def answer_preflight(self, scope: Scope, exchange: Exchange) -> Response | None:
+        """A check that answers a browser's question whether a page may make a request.
 
-class PreflightMiddleware:
-    """Answers the question of a browser whether a page may make a request.
-
-    The browser compares what it wants with what it reads; so all get the same answer.
-    """
-
-    def __init__(self, app: ASGIApp, policy: CorsPolicy) -> None:
-        self.app = app
-        self.policy = policy
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "OPTIONS":
-            exchange = exchange_of(scope)
-            origin = exchange.one(b"origin")
-            if origin is not None and exchange.has(b"access-control-request-method"):
-                exchange.added += self.policy.permitted(origin)
-                await Response(status_code=204)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        The browser compares what it wants with what it reads; so all get the same answer.
+        """
+        if scope["method"] != "OPTIONS" or not exchange.has(b"access-control-request-method"):
+            return None
+        origin = exchange.one(b"origin")
+        if origin is None:
+            return None
+        exchange.added += self.permitted(origin)
+        return Response(status_code=204)

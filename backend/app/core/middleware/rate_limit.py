@@ -62,7 +62,7 @@ class RateLimitMiddleware:
                 RATE_LIMITS.labels(standing.policy.name, "refused").inc()
                 raise standing.refusal()
         RATE_LIMITS.labels(wanted[0][0].name, "admitted").inc()
-        exchange.defaults = (*exchange.defaults, *_fields(_tightest(standings)))
+        exchange.defaults = {**exchange.defaults, **_fields(_tightest(standings))}
 
     def policies(self, method: str, path: str) -> tuple[Policy, ...]:
         """What is counted for this request, in one round trip to Redis."""
@@ -83,5 +83,5 @@ def _tightest(standings: list[Standing]) -> Standing:
     return min(standings, key=lambda standing: (standing.remaining, -standing.seconds))
 
 
-def _fields(standing: Standing) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode(), value.encode()) for name, value in standing.headers.items()]
+def _fields(standing: Standing) -> dict[bytes, bytes]:
+    return {name.lower().encode(): value.encode() for name, value in standing.headers.items()}

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.core.exchange import exchange_of
+from app.core.exchange import Exchange
 from app.core.middleware.access_log import CLIENT_CLOSED_REQUEST, route_template
 
 Finish: TypeAlias = Callable[[str, int], None]
@@ -17,7 +17,7 @@ Begin: TypeAlias = Callable[[Scope], AbstractContextManager[Finish]]
 
 
 class TracingMiddleware:
-    """Put outside of all whose time is of interest.
+    """Stands outside of all whose time is of interest, and so makes an exchange of its own.
 
     Args:
         app: the next ASGI application.
@@ -33,9 +33,10 @@ class TracingMiddleware:
             await self.app(scope, receive, send)
             return
 
+        exchange = Exchange(scope, send)
         with self.begin(scope) as finish:
             try:
-                await self.app(scope, receive, send)
+                await self.app(scope, receive, exchange.send)
             finally:
                 name = f"{scope['method']} {route_template(scope) or 'unmatched'}"
-                finish(name, exchange_of(scope).status or CLIENT_CLOSED_REQUEST)
+                finish(name, exchange.status or CLIENT_CLOSED_REQUEST)

@@ -1,16 +1,18 @@
 """Log lines and ASGI messages, caught for a test to look at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, cast
 
 import httpx
 import pytest
 import structlog
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.context import add_request_id
-from app.core.middleware.exchange import ExchangeMiddleware
+from app.core.exchange import Exchange, leave
+from app.core.middleware.edge import Check, EdgeMiddleware, Observer
+from app.core.problems import escaped_problem
 
 
 def record_log(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[dict[str, Any]]:
@@ -25,11 +27,30 @@ def record_log(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[dict
     return cast("list[dict[str, Any]]", capture.entries)
 
 
+class WithExchange:
+    """Gives a layer the exchange that the outermost one would have made; errors go on."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or isinstance(self.app, EdgeMiddleware):
+            await self.app(scope, receive, send)
+            return
+        try:
+            await self.app(scope, receive, Exchange(scope, send).send)
+        finally:
+            leave(scope)
+
+
+def edge(app: ASGIApp, *checks: Check, observers: Sequence[Observer] = ()) -> EdgeMiddleware:
+    """The outermost layer, with these checks and observers."""
+    return EdgeMiddleware(app, checks=checks, observers=observers, render=escaped_problem)
+
+
 def client(app: ASGIApp, *, raise_app_exceptions: bool = True) -> httpx.AsyncClient:
     """A client of an app or a layer, which finds the exchange that all layers share."""
-    transport = httpx.ASGITransport(
-        ExchangeMiddleware(app), raise_app_exceptions=raise_app_exceptions
-    )
+    transport = httpx.ASGITransport(WithExchange(app), raise_app_exceptions=raise_app_exceptions)
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 
@@ -57,5 +78,5 @@ async def call(
     async def nothing() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    await ExchangeMiddleware(app)(scope, receive or nothing, send)
+    await WithExchange(app)(scope, receive or nothing, send)
     return sent

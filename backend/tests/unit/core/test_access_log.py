@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -6,14 +7,15 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.middleware import access_log
-from app.core.middleware.access_log import AccessLogMiddleware
-from app.core.middleware.request_context import RequestContextMiddleware
+from app.core.middleware.access_log import AccessLog
+from app.core.middleware.edge import EdgeMiddleware
 from app.core.middleware.transaction_retry import TransactionRetryMiddleware
+from app.core.problems import escaped_problem
 
-from .recorder import call, client, http_scope, record_log
+from .recorder import call, client, edge, http_scope, record_log
 
 
 @pytest.fixture
@@ -56,8 +58,12 @@ def make_app() -> FastAPI:
     return app
 
 
+def logged(app: ASGIApp) -> ASGIApp:
+    return edge(app, observers=[AccessLog()])
+
+
 async def test_a_line_says_what_happened(lines: list[dict[str, Any]]) -> None:
-    async with client(RequestContextMiddleware(AccessLogMiddleware(make_app()))) as http:
+    async with client(logged(make_app())) as http:
         await http.get("/api/v1/bookings/7?token=abc", headers={"X-Request-ID": "the-id"})
     (line,) = lines
     assert isinstance(line.pop("duration_ms"), float)
@@ -74,7 +80,7 @@ async def test_a_line_says_what_happened(lines: list[dict[str, Any]]) -> None:
 
 
 async def test_the_user_is_named_when_known(lines: list[dict[str, Any]]) -> None:
-    async with client(AccessLogMiddleware(make_app())) as http:
+    async with client(logged(make_app())) as http:
         await http.post("/api/v1/bookings/7/cancel")
     assert lines[0]["user_id"] == "42"
 
@@ -92,7 +98,7 @@ async def test_the_user_is_named_when_known(lines: list[dict[str, Any]]) -> None
 async def test_the_route_is_a_template(
     lines: list[dict[str, Any]], method: str, path: str, route: str | None, status: int
 ) -> None:
-    async with client(AccessLogMiddleware(make_app())) as http:
+    async with client(logged(make_app())) as http:
         await http.request(method, path)
     assert (lines[0]["route"], lines[0]["status"]) == (route, status)
     assert "a-secret" not in str(lines)
@@ -101,7 +107,7 @@ async def test_the_route_is_a_template(
 async def test_it_is_known_behind_the_retry_middleware_too(lines: list[dict[str, Any]]) -> None:
     app = make_app()
     app.add_middleware(TransactionRetryMiddleware, is_retryable=lambda _: True, pause=(0, 0))
-    app.add_middleware(AccessLogMiddleware)
+    app.add_middleware(EdgeMiddleware, observers=[AccessLog()], render=escaped_problem)
     async with client(app, raise_app_exceptions=False) as http:
         await http.get("/crash/hidden")
     assert lines[0]["route"] == "/crash/{secret}"
@@ -109,17 +115,28 @@ async def test_it_is_known_behind_the_retry_middleware_too(lines: list[dict[str,
 
 async def test_an_unhandled_error_is_a_500(lines: list[dict[str, Any]]) -> None:
     app = make_app()
-    app.add_middleware(AccessLogMiddleware)
+    app.add_middleware(EdgeMiddleware, observers=[AccessLog()], render=escaped_problem)
     async with client(app, raise_app_exceptions=False) as http:
         await http.get("/crash/hidden")
     (line,) = lines
     assert (line["status"], line["log_level"]) == (500, "warning")
-    assert line["failure"] == "ZeroDivisionError"
+    assert "failure" not in line  # it was answered; another line has the traceback
     assert "hidden" not in str(line)
 
 
+async def test_what_broke_an_answer_off_is_named(lines: list[dict[str, Any]]) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await call(logged(app), http_scope())
+    (line,) = lines
+    assert (line["status"], line["failure"]) == (200, "ZeroDivisionError")
+
+
 async def test_bytes_are_counted_over_all_parts(lines: list[dict[str, Any]]) -> None:
-    async with client(AccessLogMiddleware(make_app())) as http:
+    async with client(logged(make_app())) as http:
         await http.get("/stream")
     assert lines[0]["bytes"] == 8
 
@@ -129,9 +146,9 @@ async def test_health_is_debug_unless_it_fails(lines: list[dict[str, Any]]) -> N
         scope["route"] = type("Route", (), {"path": "/health"})
         await send({"type": "http.response.start", "status": 503})
 
-    async with client(AccessLogMiddleware(make_app())) as http:
+    async with client(logged(make_app())) as http:
         await http.get("/health")
-    await call(AccessLogMiddleware(failing), http_scope())
+    await call(logged(failing), http_scope())
     assert [line["log_level"] for line in lines] == ["debug", "warning"]
 
 
@@ -144,6 +161,7 @@ async def test_who_left_is_told_from_what_broke(
     async def ends(scope: Scope, receive: Receive, send: Send) -> None:
         raise failure
 
-    with pytest.raises(failure):
-        await call(AccessLogMiddleware(ends), http_scope(client=None))
+    with contextlib.suppress(asyncio.CancelledError):
+        await call(logged(ends), http_scope(client=None))
     assert (lines[0]["status"], lines[0]["client"]) == (status, None)
+    assert lines[0]["failure"] == failure.__name__

@@ -10,10 +10,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from app.core.middleware.body_limit import BodyLimitMiddleware
-from app.core.middleware.errors import UnhandledErrorMiddleware
-from app.core.problems import escaped_problem
+from app.core.middleware.edge import EdgeMiddleware
 
-from .recorder import call, client, http_scope
+from .recorder import call, client, edge, http_scope
 
 LIMIT = 1000
 SECONDS = 60.0
@@ -50,7 +49,7 @@ def make_app() -> tuple[FastAPI, list[str]]:
         ran.append("unread")
 
     app.add_middleware(BodyLimitMiddleware, max_body_size=LIMIT, seconds=SECONDS)
-    app.add_middleware(UnhandledErrorMiddleware, render=problem)
+    app.add_middleware(EdgeMiddleware, render=problem)
     return app, ran
 
 
@@ -140,7 +139,7 @@ async def test_a_body_that_does_not_arrive_in_time_is_408_and_ends_the_connectio
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
 
-    limited = UnhandledErrorMiddleware(BodyLimitMiddleware(app, LIMIT, 0.01), escaped_problem)
+    limited = edge(BodyLimitMiddleware(app, LIMIT, 0.01))
     scope = http_scope(method="POST", headers=[(b"content-length", b"10")])
     start, body = await call(limited, scope, never)
     assert (start["status"], json.loads(body["body"])["code"]) == (408, "request_timeout")

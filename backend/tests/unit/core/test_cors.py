@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from app.core.middleware.answer_headers import AnswerHeadersMiddleware
-from app.core.middleware.cors import CorsPolicy, PreflightMiddleware
+from app.core.middleware.answer_headers import AnswerHeaders
+from app.core.middleware.cors import CorsPolicy
 
-from .recorder import call, http_scope
+from .recorder import call, edge, http_scope
 
 SPA = b"https://app.example.com"
 OTHERS = [
@@ -71,9 +71,9 @@ async def ask(
         await send({"type": "http.response.start", "status": 405, "headers": []})
 
     by = by or policy()
-    edge = AnswerHeadersMiddleware(PreflightMiddleware(app, by), security=(), cors=by)
-    start, *_ = await call(edge, http_scope(method=method, headers=list(headers)))
-    return start["status"], start["headers"]
+    layer = edge(app, AnswerHeaders(security=(), cors=by), by.answer_preflight)
+    start, *_ = await call(layer, http_scope(method=method, headers=list(headers)))
+    return start["status"], [field for field in start["headers"] if field[0] != b"x-request-id"]
 
 
 WANTED = (b"access-control-request-method", b"PATCH")

@@ -1,3 +1,4 @@
+import asyncio
 import gc
 import weakref
 from typing import Any
@@ -6,9 +7,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from app.core.exchange import Exchange, exchange_of
-from app.core.middleware.exchange import ExchangeMiddleware
 
-from .recorder import call, http_scope
+from .recorder import call, edge, http_scope
 
 
 def exchange(*headers: tuple[bytes, bytes]) -> Exchange:
@@ -51,14 +51,20 @@ def answering(*headers: tuple[bytes, bytes], **fields: Any) -> Any:
 
 
 async def test_a_default_gives_way_to_what_the_answer_says_itself() -> None:
-    defaults = ((b"cache-control", b"no-store"), (b"x-frame-options", b"DENY"))
+    defaults = {b"cache-control": b"no-store", b"x-frame-options": b"DENY"}
     app = answering((b"cache-control", b"max-age=60"), defaults=defaults)
     start, *_ = await call(app, http_scope())
     assert start["headers"] == [(b"cache-control", b"max-age=60"), (b"x-frame-options", b"DENY")]
 
 
+async def test_defaults_come_after_what_the_answer_says() -> None:
+    app = answering((b"content-type", b"text/plain"), defaults={b"x-frame-options": b"DENY"})
+    start, *_ = await call(app, http_scope())
+    assert start["headers"] == [(b"content-type", b"text/plain"), (b"x-frame-options", b"DENY")]
+
+
 async def test_what_is_added_stands_beside_what_the_answer_says_itself() -> None:
-    app = answering((b"vary", b"Accept"), added=[(b"vary", b"Origin")])
+    app = answering((b"vary", b"Accept"), added=((b"vary", b"Origin"),))
     start, *_ = await call(app, http_scope())
     assert start["headers"] == [(b"vary", b"Accept"), (b"vary", b"Origin")]
 
@@ -93,15 +99,15 @@ async def test_nothing_is_left_for_the_garbage_collector(*, fails: bool) -> None
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if fails:
-            raise ZeroDivisionError
+            raise asyncio.CancelledError
 
     gc.disable()
     try:
         cycle = Cycle(http_scope())
         known = weakref.ref(cycle)
         try:
-            await ExchangeMiddleware(app)(cycle.scope, cycle.receive, cycle.send)
-        except ZeroDivisionError:
+            await edge(app)(cycle.scope, cycle.receive, cycle.send)
+        except asyncio.CancelledError:
             assert fails
         del cycle
         assert known() is None

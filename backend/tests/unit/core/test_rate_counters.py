@@ -39,7 +39,7 @@ def charge(key: str, quota: int, amount: int = 1) -> Charge:
 
 
 def told(counts: list[Count]) -> list[tuple[bool, int]]:
-    return [(count.fits, count.current) for count in counts]
+    return [(count.fits, count.window.current) for count in counts]
 
 
 async def test_what_fits_is_taken_and_told(counters: Counters) -> None:
@@ -47,7 +47,7 @@ async def test_what_fits_is_taken_and_told(counters: Counters) -> None:
     assert told(await counters.take([charge("a", 2, 2)])) == [(False, 1)]
     (count,) = await counters.take([charge("a", 2)])
     assert told([count]) == [(True, 2)]
-    assert 60 < count.current_seconds <= 120
+    assert 60 < count.window.current_seconds <= 120
 
 
 async def test_of_several_all_are_taken_or_none(counters: Counters) -> None:
@@ -84,7 +84,7 @@ async def test_what_many_take_at_once_is_counted_by_few_calls(
     assert calls == 1
 
     many = [shared.take([charge("c", 1000)]) for _ in range(2 * MAXIMUM_AT_ONCE + 1)]
-    assert (await asyncio.gather(*many))[-1][0].current == len(many)
+    assert (await asyncio.gather(*many))[-1][0].window.current == len(many)
     assert calls == 4
 
 

@@ -15,7 +15,8 @@ from limits.aio.storage import memory
 
 from app.core import breaker, redis
 from app.core.breaker import RETRY_SECONDS
-from app.core.rate_limit import Policy, RateLimiter, Standing, Window, network_of
+from app.core.rate_counters import Window
+from app.core.rate_limit import Policy, RateLimiter, Standing, network_of, standing
 from app.core.redis import create_limits_redis
 from devserver.valkey import EmbeddedValkey
 from tests.conftest import make_settings
@@ -84,7 +85,7 @@ def limiter(request: pytest.FixtureRequest, make: Make, patient: None, tmp_path:
 
 
 async def admitted(*takes: Awaitable[Standing]) -> int:
-    return sum(standing.is_admitted for standing in await asyncio.gather(*takes))
+    return sum(one.is_admitted for one in await asyncio.gather(*takes))
 
 
 # --- What is left, and until when --------------------------------------------------------------
@@ -103,8 +104,8 @@ async def admitted(*takes: Awaitable[Standing]) -> int:
     ],
 )
 def test_a_standing_is_read_from_two_windows(window: Window, remaining: int, seconds: int) -> None:
-    standing = window.standing(POLICY, is_admitted=True)
-    assert (standing.remaining, standing.seconds) == (remaining, seconds)
+    left = standing(POLICY, window, is_admitted=True)
+    assert (left.remaining, left.seconds) == (remaining, seconds)
 
 
 def left_after(window: Window, seconds: Fraction) -> int:
@@ -123,7 +124,7 @@ def test_the_quota_grows_at_the_time_announced_and_no_second_earlier(
 ) -> None:
     window = Window(previous, milliseconds / 1000, current, 60 + milliseconds / 1000)
     now = left_after(window, Fraction(0))
-    seconds = window.standing(POLICY, is_admitted=True).seconds
+    seconds = standing(POLICY, window, is_admitted=True).seconds
     # Half a millisecond: what Redis counts in, and floats get wrong.
     grain = Fraction(1, 2000)
     assert left_after(window, seconds + grain) > now
@@ -131,10 +132,10 @@ def test_the_quota_grows_at_the_time_announced_and_no_second_earlier(
 
 
 def test_headers_are_those_of_the_draft() -> None:
-    standing = Window(0, 0, 10, 101.5).standing(POLICY, is_admitted=False)
+    refused = standing(POLICY, Window(0, 0, 10, 101.5), is_admitted=False)
     headers = {"RateLimit-Policy": '"login";q=10;w=60', "RateLimit": '"login";r=0;t=42'}
-    assert standing.headers == headers
-    refusal = standing.refusal()
+    assert refused.headers == headers
+    refusal = refused.refusal()
     assert (refusal.status, refusal.code) == (429, "rate_limited")
     assert refusal.headers == headers | {"Retry-After": "42"}
 
@@ -158,8 +159,8 @@ def test_who_is_one_client(one: str, other: str, is_same: bool) -> None:  # noqa
 # --- Counting, in Redis and without it ----------------------------------------------------------
 async def test_of_fifty_at_once_ten_are_admitted(limiter: RateLimiter) -> None:
     assert await admitted(*(limiter.take(POLICY, "ada") for _ in range(50))) == 10
-    standing = await limiter.take(POLICY, "ada")
-    assert (standing.is_admitted, standing.remaining) == (False, 0)
+    last = await limiter.take(POLICY, "ada")
+    assert (last.is_admitted, last.remaining) == (False, 0)
 
 
 async def test_processes_count_together(make: Make, patient: None) -> None:
@@ -185,7 +186,7 @@ async def test_what_is_given_back_can_be_taken_again(limiter: RateLimiter) -> No
     for _ in range(10):
         await limiter.take(POLICY, "ada")
     returned = [await limiter.give_back(POLICY, "ada") for _ in range(2)]
-    assert [standing.remaining for standing in returned] == [1, 2]
+    assert [one.remaining for one in returned] == [1, 2]
     assert await admitted(*(limiter.take(POLICY, "ada") for _ in range(5))) == 2
 
 

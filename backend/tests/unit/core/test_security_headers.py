@@ -5,11 +5,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from app.core.middleware.answer_headers import AnswerHeadersMiddleware
+from app.core.middleware.answer_headers import AnswerHeaders
 from app.core.middleware.cors import CorsPolicy
 from app.core.middleware.security_headers import security_headers
 
-from .recorder import client
+from .recorder import client, edge
 
 ALWAYS = {
     "x-content-type-options": "nosniff",
@@ -31,9 +31,9 @@ async def opinionated(_: Request) -> Response:
     return JSONResponse({}, headers=own)
 
 
-def edge(*, hsts: bool) -> ASGIApp:
+def guarded(*, hsts: bool) -> ASGIApp:
     cors = CorsPolicy([], methods=[], request_headers=[], exposed_headers=[])
-    return AnswerHeadersMiddleware(app, security=security_headers(hsts=hsts), cors=cors)
+    return edge(app, AnswerHeaders(security=security_headers(hsts=hsts), cors=cors))
 
 
 app = Starlette(routes=[Route("/plain", plain), Route("/opinionated", opinionated)])
@@ -41,7 +41,7 @@ app = Starlette(routes=[Route("/plain", plain), Route("/opinionated", opinionate
 
 @pytest.mark.parametrize("path", ["/plain", "/missing"])
 async def test_every_answer_carries_them_once(path: str) -> None:
-    async with client(edge(hsts=True)) as http:
+    async with client(guarded(hsts=True)) as http:
         for _ in range(2):
             answer = await http.get(path)
             for name, value in ALWAYS.items():
@@ -51,13 +51,13 @@ async def test_every_answer_carries_them_once(path: str) -> None:
 
 @pytest.mark.parametrize("hsts", [True, False])
 async def test_https_is_demanded_only_where_it_exists(*, hsts: bool) -> None:
-    async with client(edge(hsts=hsts)) as http:
+    async with client(guarded(hsts=hsts)) as http:
         answer = await http.get("/plain")
     assert ("strict-transport-security" in answer.headers) is hsts
 
 
 async def test_what_the_answer_says_itself_stands() -> None:
-    async with client(edge(hsts=True)) as http:
+    async with client(guarded(hsts=True)) as http:
         answer = await http.get("/opinionated")
     assert answer.headers.get_list("content-security-policy") == ["default-src 'self'"]
     assert answer.headers.get_list("cache-control") == ["max-age=60"]
