@@ -327,9 +327,8 @@ class Plan:
         rules = self.rules(duration)
         session = self.session_at(group, start, duration)
         if session is not None:
-            if session.seats_left < seats:
-                return Reason.BUSY
-            return self._why_not_join(group, session, rules, now)
+            why = self._why_not_join(group, session, rules, now)
+            return why or (Reason.BUSY if session.seats_left < seats else None)
         if seats > self.capacity:
             return Reason.NOT_OFFERED
         scarce = self._scarce(rules, self.location_of(group[0]))

@@ -6,8 +6,12 @@ from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import select, text
 
-from tests.business import Business, Caller, execute, ok, problem
+from app.availability.service import How, takings
+from app.core.ids import new_id
+from app.core.prepared import Prepared
+from tests.business import Business, Caller, Hands, execute, ok, problem
 
 PARIS = {"time_zone": "Europe/Paris"}
 TUESDAY = "2026-03-03"
@@ -50,6 +54,43 @@ async def test_a_session_is_shared_until_its_seats_are_gone(business: Business) 
     assert (await slots(business, yoga))[NINE] == 1
     assert NINE not in await slots(business, yoga, seats=2)
     problem(await book(ada, yoga, NINE, seats=2), 409, "no_seats_left")
+
+
+async def test_a_full_session_that_has_begun_is_past_before_it_is_full(
+    business: Business, clock: Hands
+) -> None:
+    yoga = await business.service(capacity=2, durations_minutes=[60])
+    await business.provider(yoga)
+    soon = "2026-03-02T10:00:00+01:00"
+    ada = await business.customer()
+    ok(await book(ada, yoga, soon, seats=2))
+    clock.advance(minutes=61)
+    ada = await business.customer()
+    assert problem(await book(ada, yoga, soon), 422, "slot_unavailable")["reason"] == "past"
+    reasons = (await explain(business, yoga, soon))["reasons"]
+    assert [r["reason"] for r in reasons] == ["past"]
+
+
+async def test_seats_are_not_taken_beyond_capacity_whatever_was_judged(
+    business: Business, app: FastAPI
+) -> None:
+    yoga = await business.service(capacity=3, durations_minutes=[60])
+    await business.provider(yoga)
+    ok(await book(await business.customer(), yoga, NINE, seats=2))
+    taken, parts = takings()[How.SEATS]
+    join = Prepared(select(taken.c.id).add_cte(*parts))
+    async with app.state.database.transaction() as session:
+        (row,) = await session.execute(text("SELECT id, subject_id FROM allocations"))
+        joining = {
+            "taken_id": row.id,
+            "taken_lead_id": row.subject_id,
+            "taken_claim_expires_at": None,
+        }
+        for seats, expected in ((2, 0), (1, 1), (1, 0)):
+            claim = {"taken_claim_id": new_id(), "taken_seats": seats}
+            assert len(await join.all(session, joining | claim)) == expected
+        seats = await session.execute(text("SELECT sum(seats) FROM session_seats"))
+        assert seats.scalar_one() == 3
 
 
 async def test_a_session_that_everybody_left_is_free_for_other_services(
