@@ -176,13 +176,9 @@ def serve(
     migrate()
     if settings.INIT_RBAC_ON_STARTUP:
         seed()
-    arguments = ["uvicorn", "app.main:create_app", "--factory", "--host", host, "--port", str(port)]
-    # Our own access log and headers replace uvicorn's; proxies are trusted by the application.
-    arguments += ["--no-access-log", "--no-server-header", "--no-proxy-headers"]
-    # What is being answered is answered, within the grace that compose.yml and Kubernetes give.
-    arguments += ["--timeout-graceful-shutdown", "25"]
+    arguments = ["app.server", "--host", host, "--port", str(port)]
     if settings.ENVIRONMENT is Environment.LOCAL:
-        arguments += ["--reload", "--reload-dir", str(BACKEND / "app")]
+        arguments.append("--reload")
     if settings.ENABLE_METRICS and int(os.environ.get("WEB_CONCURRENCY") or 1) > 1:
         # The processes count together, in files of their own.
         os.environ.setdefault(MULTIPROCESS_DIRECTORY, mkdtemp(prefix="oneslot-metrics-"))

@@ -187,6 +187,13 @@ class Settings(BaseSettings):
         10, ge=1, description="Seconds for a request's headers to arrive, or the first to begin."
     )
     REQUEST_BODY_TIMEOUT: int = Field(10, ge=1, description="Seconds for its body to arrive.")
+    SHUTDOWN_DELAY: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="Seconds after SIGTERM for which requests are still taken, while /health/ready "
+        "sends load balancers elsewhere.",
+    )
     BACKEND_CORS_ORIGINS: StringList = Field((), description="Origins besides FRONTEND_HOST.")
     USE_CREDENTIALS: bool = Field(False, description="CORS with cookies; never with `*`.")
 

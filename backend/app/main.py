@@ -1,6 +1,7 @@
 """The application: settings → middleware → routers → lifespan.
 
-`uvicorn app.main:app` serves the app made from the environment; `create_app` makes others.
+`python -m app.server` serves the app made from the environment (so does `uvicorn app.main:app`,
+without what `server.py` adds); `create_app` makes others.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -46,8 +47,10 @@ from app.config import UNIX_SOCKETS, Environment, Settings
 from app.core.caching import AnswerCache
 from app.core.clock import Clock, system_clock
 from app.core.docs import add_docs
+from app.core.exchange import Field
 from app.core.health import Health
 from app.core.jobs import running
+from app.core.life import Life, heeding_signals
 from app.core.logging import configure_logging, write_lines
 from app.core.metrics import forget_the_dead
 from app.core.middleware.access_log import AccessLog
@@ -87,6 +90,7 @@ from app.providers.personal_data import CalendarsOfPeople
 from app.providers.routes import assignments, providers
 from app.schedules.override_routes import router as overrides
 from app.schedules.routes import router as schedules
+from app.server import TERMS, Terms
 
 CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 CORS_HEADERS = (
@@ -156,7 +160,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
     """Open what the requests share, and close it when the last one has been answered."""
     state, settings = app.state, app.state.settings
     state.database = Database.from_settings(settings)
@@ -186,14 +190,20 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if settings.ENABLE_METRICS:
         forget_the_dead()
         state.queue_watch = QueueWatch(state.database)
-    state.health = Health(state.database.pulse, state.redis, migration_head())
+    life = Life()
+    state.health = Health(state.database.pulse, state.redis, migration_head(), life)
     state.jobs = job_runner(settings, state.database, state.clock)
+    life.when_ending(state.jobs.stop)
+    terms = Terms(
+        header_seconds=settings.REQUEST_HEADER_TIMEOUT, headers=_security_headers(settings)
+    )
     try:
         async with AsyncExitStack() as stack:
+            stack.enter_context(heeding_signals(life, settings.SHUTDOWN_DELAY))
             await stack.enter_async_context(state.database.watched())
             if settings.JOBS_IN_PROCESS:
                 await stack.enter_async_context(running(state.jobs))
-            yield
+            yield {TERMS: terms}
     finally:
         await state.health.aclose()
         state.password_hasher.close()
@@ -217,8 +227,6 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         exposed_headers=EXPOSED_HEADERS,
         credentials=settings.USE_CREDENTIALS,
     )
-    is_public = settings.ENVIRONMENT is not Environment.LOCAL
-    security = security_headers(hsts=is_public) if settings.ENABLE_SECURITY_HEADERS else ()
     measuring = [Measuring(_pools(app))] if settings.ENABLE_METRICS else []
     logging = [_access_log(settings)] if settings.REQUEST_LOGGING else []
     app.user_middleware += [
@@ -230,7 +238,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             arrivals=[counted.arrive for counted in measuring],
             observers=[*measuring, *logging],
             checks=[
-                AnswerHeaders(security=security, cors=cors),
+                AnswerHeaders(security=_security_headers(settings), cors=cors),
                 check_bounds,
                 HostCheck(settings.ALLOWED_HOSTS),
                 *([_proxies(settings)] if settings.TRUSTED_PROXIES else []),
@@ -252,6 +260,12 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 def _access_log(settings: Settings) -> AccessLog:
     lines = RequestLines(write_lines) if settings.LOG_FORMAT == "json" else None
     return AccessLog(lines=lines, least=settings.LOG_LEVEL)
+
+
+def _security_headers(settings: Settings) -> tuple[Field, ...]:
+    if not settings.ENABLE_SECURITY_HEADERS:
+        return ()
+    return security_headers(hsts=settings.ENVIRONMENT is not Environment.LOCAL)
 
 
 def _tracers(app: FastAPI, settings: Settings) -> Iterator[Begin]:

@@ -108,9 +108,10 @@ class Pulse:
             await asyncio.sleep(_BETWEEN_BEATS_SECONDS)
             if self.is_beating and not is_awaited():
                 continue
-            if not await self._beats() and self.is_beating:
+            silence = await self._silence()
+            if silence is not None and self.is_beating:
                 self.is_beating = False
-                log.warning("postgres_silent")
+                log.warning("postgres_silent", error=silence)
                 on_silence()
 
     def hang_up(self) -> None:
@@ -130,7 +131,8 @@ class Pulse:
         rows = await self._connection.fetch(question)
         return rows
 
-    async def _beats(self) -> bool:
+    async def _silence(self) -> str | None:
+        """The kind of silence that Postgres keeps; None: it answered."""
         asking = asyncio.ensure_future(self.ask())
         try:
             # In slices, which a process that stands still, or has to share its CPU with too many,
@@ -143,7 +145,7 @@ class Pulse:
             asking.cancel()
         await asyncio.wait([asking])
         if asking.cancelled():
-            return False
+            return "TimeoutError"
         error = asking.exception()
         # A refusal is an answer, unless the server says that it is going or coming.
-        return error is None or not isinstance(error, LOST)
+        return type(error).__name__ if isinstance(error, LOST) else None

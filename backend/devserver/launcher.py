@@ -19,13 +19,9 @@ from devserver.summary import fetch, summary
 from devserver.valkey import EmbeddedValkey
 
 PREPARE = [sys.executable, "-m", "devserver.prepare"]
-SERVE = [sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory"]
-# Streams that stay open must not hold up Ctrl-C. Whom to believe about the client's address is the
-# application's to say (TRUSTED_PROXIES): uvicorn would believe everybody on this machine.
-SERVE_OPTIONS = [
-    *("--no-access-log", "--no-server-header", "--no-proxy-headers"),
-    *("--timeout-graceful-shutdown", "3"),
-]
+SERVE = [sys.executable, "-m", "app.server"]
+# Streams that stay open must not hold up Ctrl-C.
+SERVE_OPTIONS = ["--grace", "3"]
 START_SECONDS = 60.0
 
 

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel, Field
 from redis.asyncio import Redis
 
+from app.core.life import Life
 from app.postgres import Pulse
 
 POSTGRES_SECONDS = 1.5
@@ -23,9 +24,13 @@ class Check(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`ready`; `degraded` (slower, but right: Redis is away); or `unready`, which is 503."""
+    """`ready`; `degraded` (slower, but right: Redis is away). `unready` and `ending` are 503."""
 
-    status: Literal["ready", "degraded", "unready"]
+    @property
+    def takes_requests(self) -> bool:
+        return self.status in {"ready", "degraded"}
+
+    status: Literal["ready", "degraded", "unready", "ending"]
     checks: dict[str, Check] = Field(description="`postgres`, `migrations` and `redis`.")
 
 
@@ -35,13 +40,16 @@ class Health:
     It takes 2.5 s at most, and 1.5 s where Postgres does not answer at all.
     """
 
-    def __init__(self, postgres: Pulse, redis: Redis, migration_head: str) -> None:
+    def __init__(self, postgres: Pulse, redis: Redis, migration_head: str, life: Life) -> None:
+        self._life = life
         self._postgres = postgres
         self._redis = redis
         self._head = migration_head
         self._asking: asyncio.Task[Readiness] | None = None
 
     async def readiness(self) -> Readiness:
+        if self._life.is_ending:
+            return Readiness(status="ending", checks={})
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask(), name="health")
         # Whoever goes away ends the wait of nobody else.

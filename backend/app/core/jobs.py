@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -241,6 +242,13 @@ class JobRunner:
         self._manager: QueueManager | None = None
         self._at_work: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
+        self._stopped_at: float | None = None
+
+    @property
+    def grace_left(self) -> float:
+        """Seconds for what has been begun, of which some are over since it was told to stop."""
+        since = 0.0 if self._stopped_at is None else monotonic() - self._stopped_at
+        return max(_GRACE_SECONDS - since, 0.0)
 
     async def run(self) -> None:
         """Work until told to stop, through outages of Postgres; then finish what was begun."""
@@ -258,6 +266,8 @@ class JobRunner:
 
     def stop(self) -> None:
         """Begin no more jobs."""
+        if self._stopped_at is None:
+            self._stopped_at = monotonic()
         self._stopping.set()
         if self._manager is not None:
             self._manager.shutdown.set()
@@ -322,7 +332,7 @@ async def running(runner: JobRunner) -> AsyncIterator[None]:
         yield
     finally:
         runner.stop()
-        _, late = await asyncio.wait([task], timeout=_GRACE_SECONDS)
+        _, late = await asyncio.wait([task], timeout=runner.grace_left)
         if late:
             runner.abandon()
             await asyncio.wait([task], timeout=_FAREWELL_SECONDS)

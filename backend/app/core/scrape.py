@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core import metrics
 from app.core.jobs import backlog
 from app.database import Database
+from app.postgres import LOST
 
 _QUEUE_SECONDS = 10
 
@@ -28,7 +29,7 @@ class QueueWatch:
         try:
             async with self._database.reading() as session:
                 found = await backlog(session)
-        except (OSError, SQLAlchemyError):
+        except (*LOST, SQLAlchemyError):
             return  # the pools' metrics tell that Postgres is away
         metrics.backlog(found.jobs, found.oldest)
 

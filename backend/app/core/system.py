@@ -56,12 +56,17 @@ async def health() -> Alive:
     "/ready",
     operation_id="system_ready",
     summary="Can it work",
-    responses={503: {"model": Readiness, "description": "Postgres is away or not migrated."}},
+    responses={
+        503: {
+            "model": Readiness,
+            "description": "Postgres is away or not migrated, or the process is ending.",
+        }
+    },
 )
 async def ready(request: Request, response: Response) -> Readiness:
     """Each part with its state and latency. Without Redis it is `degraded`, and works on."""
     health: Health = request.app.state.health
     readiness = await health.readiness()
-    if readiness.status == "unready":
+    if not readiness.takes_requests:
         response.status_code = 503
     return readiness

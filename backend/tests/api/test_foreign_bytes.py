@@ -90,9 +90,9 @@ class World:
 
 
 def required(operation: dict[str, Any], document: dict[str, Any], where: str) -> Iterator[str]:
-    for parameter in operation.get("parameters", ()):
-        if "$ref" in parameter:
-            parameter = document["components"]["parameters"][parameter["$ref"].rpartition("/")[2]]
+    named = document["components"].get("parameters", {})
+    for said in operation.get("parameters", ()):
+        parameter = named[said["$ref"].rpartition("/")[2]] if "$ref" in said else said
         if parameter["in"] == where and parameter.get("required"):
             yield parameter["name"]
 
