@@ -567,11 +567,11 @@ async def test_a_remembered_key_costs_no_statement(
     app: FastAPI, business: Business, statements: list[str]
 ) -> None:
     website = await program(await business.customer())
-    ok(await website.get("/services"))
+    ok(await website.get("/bookings"))
     app.state.api_key_authenticator._standings.seconds = float("inf")  # however slow the machine is
     statements.clear()
-    ok(await website.get("/services"))
-    assert len(statements) == 1  # the services themselves
+    ok(await website.get("/bookings"))
+    assert len(statements) == 1  # the bookings themselves
 
 
 async def test_a_use_that_cannot_be_noted_fails_no_request_and_is_not_tried_again(

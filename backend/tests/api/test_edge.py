@@ -63,7 +63,7 @@ ANSWERS = {
     413: httpx.Request("POST", "http://localhost/api/v1/bookings", content=b"x" * 2000),
     414: httpx.Request("GET", f"http://localhost/{'x' * 9000}"),
     415: httpx.Request("POST", "http://localhost/api/v1/auth/login", content=b"x"),
-    422: httpx.Request("GET", "http://localhost/api/v1/services?limit=0"),
+    422: httpx.Request("GET", "http://localhost/health?colour=red"),
     431: httpx.Request("GET", "http://localhost/health", headers={"X": "x" * 20_000}),
     500: httpx.Request("GET", "http://localhost/crash"),
 }

@@ -231,9 +231,9 @@ async def test_a_body_that_is_wrong_everywhere_gets_a_short_answer(
 
 # --- Paths' and queries' parameters ------------------------------------------------------------
 @pytest.mark.parametrize("value", ["x", "1", "%00", "0199f0c0-0000-7000-8000-00000000000g"])
-async def test_an_id_that_is_none_is_refused(client: httpx.AsyncClient, value: str) -> None:
-    answer = await client.get(f"/api/v1/services/{value}")
-    assert pointers(problem(answer, 422, "validation_failed")) == ["#/service_id"]
+async def test_an_id_that_is_none_is_refused(admin: httpx.AsyncClient, value: str) -> None:
+    answer = await admin.get(f"/api/v1/admin/users/{value}")
+    assert pointers(problem(answer, 422, "validation_failed")) == ["#/user_id"]
 
 
 @pytest.mark.parametrize(
@@ -248,9 +248,9 @@ async def test_an_id_that_is_none_is_refused(client: httpx.AsyncClient, value: s
     ],
 )
 async def test_a_query_that_is_not_understood_is_refused(
-    client: httpx.AsyncClient, query: str, pointer: str
+    admin: httpx.AsyncClient, query: str, pointer: str
 ) -> None:
-    answer = await client.get(f"/api/v1/services?{query}")
+    answer = await admin.get(f"/api/v1/admin/users?{query}")
     assert pointers(problem(answer, 422, "validation_failed")) == [pointer]
 
 
@@ -319,7 +319,7 @@ REFUSED = {
     404: ("GET", "/nothing"),
     405: ("DELETE", "/health"),
     415: ("POST", "/api/v1/auth/login"),
-    422: ("GET", "/api/v1/services?limit=0"),
+    422: ("GET", "/health?colour=red"),
     500: ("GET", "/crash"),
 }
 

@@ -221,15 +221,15 @@ async def test_who_cannot_get_a_connection_is_told_so_and_does_not_queue_for_eve
     app, client = narrow
     async with app.state.database.transaction() as session:
         await session.execute(text("SELECT 1"))
-        waiting = [asyncio.create_task(client.get("/api/v1/services")) for _ in range(2)]
+        waiting = [asyncio.create_task(client.get("/api/v1/manage/nothing")) for _ in range(2)]
         await until(lambda: app.state.database._sessions == 3)
-        for answer in [await client.get("/api/v1/services") for _ in range(3)]:
+        for answer in [await client.get("/api/v1/manage/nothing") for _ in range(3)]:
             unavailable(answer)
         assert not any(task.done() for task in waiting), "too many are refused, not put in line"
         async with asyncio.timeout(PATIENCE * 10):
             for answer in await asyncio.gather(*waiting):
                 unavailable(answer)
-    ok(await client.get("/api/v1/services"))
+    problem(await client.get("/api/v1/manage/nothing"), 404, "not_found")
 
 
 async def test_the_same_goes_for_hot_reads(narrow: tuple[FastAPI, httpx.AsyncClient]) -> None:

