@@ -26,6 +26,7 @@ from benchmarks.load import Plan, Request, Result, send
 from benchmarks.report import NOISE, Row, percentile, print_table
 from benchmarks.wire import Statement, Wiretap, tapped_application
 from devserver.errors import LauncherError
+from devserver.launcher import SERVE
 from devserver.processes import Process
 from devserver.throwaway import Server, free_port, running_server, serve, temporary_folder
 
@@ -35,7 +36,7 @@ WARM_UP_SECONDS = 1.0
 HEARD = 3
 # More requests than any server here answers in a second; a phase that runs out says so.
 PREPARED_PER_SECOND = 4000
-BARE = [sys.executable, "-m", "uvicorn", "benchmarks.bare:create_app", "--factory"]
+BARE = [*SERVE, "benchmarks.bare:create_app"]
 PG_BENCH, FASTAPI = "of pgbench", "of FastAPI"
 
 

@@ -1,7 +1,7 @@
 """`python -m benchmarks.edge`: what everything between the socket and the endpoint costs.
 
 The same trivial endpoint is served by FastAPI alone and by the whole application, in one run, under
-the same uvicorn settings, each in one process. The result is CPU time of the server per request,
+the same server settings, each in one process. The result is CPU time of the server per request,
 as a ratio to FastAPI alone: what Starlette's and FastAPI's own layers cost is part of that.
 """
 
@@ -24,15 +24,15 @@ from benchmarks.cpu import cpu_seconds
 from benchmarks.load import Plan, Request, send
 from benchmarks.report import NOISE, WIDTH
 from devserver.errors import LauncherError
+from devserver.launcher import SERVE
 from devserver.processes import Process
 from devserver.throwaway import Server, free_port, running_server, serve, temporary_folder
 
 CLIENTS = 8
 ROUNDS = 5
 WARM_UP_SECONDS = 0.5
-UVICORN = [sys.executable, "-m", "uvicorn", "--factory"]
-BARE = [*UVICORN, "benchmarks.bare:create_app"]
-WHOLE = [*UVICORN, "benchmarks.edge:whole_application"]
+BARE = [*SERVE, "benchmarks.bare:create_app"]
+WHOLE = [*SERVE, "benchmarks.edge:whole_application"]
 ORIGIN = "http://localhost:5173"
 # What a browser and a proxy add to a request, beside what is asked.
 HEADERS = {
