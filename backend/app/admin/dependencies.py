@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request
 
+from app.admin.export_service import ExportService
 from app.admin.report_service import ReportService
 from app.admin.service import AdminService
 from app.core.dependencies import AppClock
@@ -22,3 +23,10 @@ async def report_service(session: ReadSession, clock: AppClock) -> ReportService
 
 
 Reports = Annotated[ReportService, Depends(report_service)]
+
+
+async def export_service(request: Request, clock: AppClock) -> ExportService:
+    return ExportService(request.app.state.database, clock)
+
+
+Exports = Annotated[ExportService, Depends(export_service)]

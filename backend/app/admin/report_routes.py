@@ -1,6 +1,7 @@
 """`/admin/reports`: as JSON, or as CSV for a spreadsheet."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request, Response
@@ -93,7 +94,7 @@ def _in_the_form_asked_for(
         return report
     name = f"{request.scope['path'].rpartition('/')[2]}-{report.start}-{report.end}.csv"
     return StreamingResponse(
-        spreadsheet.lines(list(row.model_fields), _cells(report)),
+        spreadsheet.lines(chain([list(row.model_fields)], _cells(report))),
         media_type=spreadsheet.MEDIA_TYPE,
         headers={"Content-Disposition": f'attachment; filename="{name}"', "Vary": "Accept"},
     )

@@ -30,14 +30,13 @@ _AGREED = frozenset({Status.CONFIRMED, Status.CHECKED_IN, Status.COMPLETED})
 RowT = TypeVar("RowT", bound=Row)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The days that a report is about, both included, in a zone, and what has a row in it."""
+@dataclass(frozen=True)
+class Days:
+    """The days that are asked about, both included, in a zone."""
 
     first: date
     last: date
     zone: str
-    by: GroupBy
 
     def __post_init__(self) -> None:
         if self.first > self.last:
@@ -59,6 +58,13 @@ class Span:
     def instants(self) -> tuple[datetime, datetime]:
         start, end = self.bounds
         return instant(start), instant(end)
+
+
+@dataclass(frozen=True)
+class Span(Days):
+    """The days that a report is about, and what has a row in it."""
+
+    by: GroupBy
 
     def report(self, rows: Sequence[RowT]) -> Report[RowT]:
         return Report[Any](

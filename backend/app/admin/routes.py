@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import Depends, Query
 
 from app.admin.dependencies import AdminReader
+from app.admin.export_routes import router as exports
 from app.admin.report_routes import router as reports
 from app.admin.role_routes import router as roles
 from app.admin.schemas import AuditEntry, PermissionOut
@@ -21,6 +22,7 @@ router = ApiRouter(prefix="/admin", tags=["admin"])
 router.include_router(users)
 router.include_router(roles)
 router.include_router(reports)
+router.include_router(exports)
 
 
 @router.get(

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 
 MEDIA_TYPE = "text/csv"
 
@@ -11,14 +10,14 @@ MEDIA_TYPE = "text/csv"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    """The header and the rows, a line at a time; None is an empty cell.
+def lines(rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """The rows, the first being the header, a line at a time; None is an empty cell.
 
     Text that a spreadsheet would compute gets an apostrophe before it. Numbers stay what they are.
     """
     line = io.StringIO()
     writer = csv.writer(line)
-    for row in chain([header], rows):
+    for row in rows:
         writer.writerow([_cell(value) for value in row])
         yield line.getvalue()
         line.seek(0)

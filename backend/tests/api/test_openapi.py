@@ -142,6 +142,12 @@ def test_it_says_what_it_does(operation: Operation) -> None:
     assert not operation.content["summary"].endswith(".")
 
 
+FILES = {
+    "admin_exports_bookings": "text/csv",
+    "bookings_calendar": "text/calendar; charset=utf-8",
+}
+
+
 @each(OPERATIONS)
 def test_its_success_is_typed(operation: Operation) -> None:
     successes = {
@@ -155,8 +161,8 @@ def test_its_success_is_typed(operation: Operation) -> None:
         if status == "204":
             assert "content" not in response
             continue
-        if operation.name == "bookings_calendar":
-            assert list(response["content"]) == ["text/calendar; charset=utf-8"]
+        if operation.name in FILES:
+            assert list(response["content"]) == [FILES[operation.name]]
             continue
         schema = response["content"]["application/json"]["schema"]
         # A model, a list of them, or one of several.

@@ -117,6 +117,7 @@ NEEDED: dict[str, Permission | str] = {
     "admin_users_update": Permission.USERS_WRITE,
     "admin_users_roles_put": Permission.USERS_WRITE,
     "admin_users_delete": Permission.USERS_WRITE,
+    "admin_exports_bookings": Permission.BOOKINGS_READ_ALL,
     "admin_reports_bookings": Permission.REPORTS_READ,
     "admin_reports_utilisation": Permission.REPORTS_READ,
     "admin_reports_no_shows": Permission.REPORTS_READ,
