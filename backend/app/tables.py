@@ -8,7 +8,7 @@ from app.bookings import models as bookings
 from app.bookings import series_models as series
 from app.bookings import waitlist_models as waitlist
 from app.catalog import models as catalog
-from app.core import events, idempotency
+from app.core import events, followers, idempotency
 from app.providers import models as providers
 from app.schedules import models as schedules
 
@@ -18,6 +18,7 @@ __all__ = [
     "bookings",
     "catalog",
     "events",
+    "followers",
     "holds",
     "idempotency",
     "mfa",

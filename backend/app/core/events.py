@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     ColumnElement,
     Index,
     Insert,
@@ -20,8 +21,10 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     select,
     text,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
@@ -78,7 +81,20 @@ EVENT_COLUMNS = (
 )
 """What `event_values` gives; Postgres adds the rest."""
 
+SETTLED_BEFORE: ColumnElement[int] = literal_column(
+    "(pg_snapshot_xmin(pg_current_snapshot())::text)::bigint", BigInteger()
+)
+"""Each transaction before this one has ended: what it wrote can be read, and no more will come."""
+
 _RECORD = insert(table(Event))
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the log, for those who read it in order: after this event."""
+
+    transaction_id: int
+    event_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +179,23 @@ async def record_change(
             before={name: before.get(name) for name in changed},
             after={name: after[name] for name in changed},
         )
+
+
+async def read_after(session: AsyncSession, position: Position, *, most: int) -> Sequence[Event]:
+    """The next events of the log, in an order to which nothing is ever added before its end.
+
+    What transactions wrote that began while an older one is still running comes when that has
+    ended: later by moments, but never skipped.
+    """
+    key = tuple_(Event.transaction_id, Event.id)
+    last = tuple_(position.transaction_id, position.event_id, types=key.type.types)
+    found = await session.scalars(
+        select(Event)
+        .where(key > last, Event.transaction_id < SETTLED_BEFORE)
+        .order_by(Event.transaction_id, Event.id)
+        .limit(most)
+    )
+    return found.all()
 
 
 async def about(

@@ -60,6 +60,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.core.context import bound_request_id, current_request_id
+from app.core.followers import Followers
 from app.core.prepared import Prepared
 from app.core.reporting import report
 from app.postgres import CONNECT_TIMEOUT_SECONDS, connect
@@ -228,6 +229,7 @@ class JobRunner:
     """Works off the queue, on a connection of its own. Any number of them may run at once.
 
     `routines` are run at their times, by one of all the runners: `name: (cron, routine)`.
+    `followers` of the log are run beside it: most of the jobs come from them.
     """
 
     def __init__(
@@ -235,10 +237,12 @@ class JobRunner:
         settings: Settings,
         handlers: Mapping[str, Handler],
         routines: Mapping[str, tuple[str, Routine]] | None = None,
+        followers: Followers | None = None,
     ) -> None:
         self._settings = settings
         self._handlers = handlers
         self._routines = routines or {}
+        self._followers = followers
         self._manager: QueueManager | None = None
         self._at_work: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
@@ -252,6 +256,10 @@ class JobRunner:
 
     async def run(self) -> None:
         """Work until told to stop, through outages of Postgres; then finish what was begun."""
+        following = self._followers.run(self._stopping) if self._followers else None
+        await asyncio.gather(self._run_queue(), *([following] if following else ()))
+
+    async def _run_queue(self) -> None:
         while not self._stopping.is_set():
             try:
                 await self._work(_CONTINUOUS, Queries)
@@ -261,8 +269,12 @@ class JobRunner:
                 await asyncio.wait_for(self._stopping.wait(), _RECONNECT_SECONDS)
 
     async def run_due(self) -> None:
-        """Work off what is due, and return."""
+        """Let the log be followed to its end, work off what is due, and return."""
+        if self._followers:
+            await self._followers.run_due()
         await self._work(QueueExecutionMode.drain, _DueOnly)
+        while self._followers and await self._followers.run_due():
+            await self._work(QueueExecutionMode.drain, _DueOnly)
 
     def stop(self) -> None:
         """Begin no more jobs."""
