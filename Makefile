@@ -47,8 +47,8 @@ bench: $(STAMP) ## Measure the hot paths
 lock: $(STAMP) ## Write the lock files anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	@cd backend && $(PY) -m devserver.lock $(ARGS)
 
-openapi: $(STAMP) ## Write docs/openapi.json anew from the code
-	@cd backend && $(PY) -m app.cli openapi > ../docs/openapi.json
+openapi: $(STAMP) ## Write docs/openapi anew from the code
+	@cd backend && $(PY) -m devserver.snapshot
 
 clean: ## Remove the virtual environment and all caches; the data stays
 	@rm -rf $(VENV) backend/build backend/.mypy_cache backend/.ruff_cache backend/.pytest_cache

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from tempfile import mkdtemp
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
@@ -162,7 +162,9 @@ def doctor() -> None:
 @cli.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
-    typer.echo(openapi_document(Settings()), nl=False)
+    from app.main import create_app  # the other commands need not wait for it
+
+    typer.echo(json.dumps(create_app(Settings()).openapi(), ensure_ascii=False, indent=1))
 
 
 @cli.command()
@@ -183,21 +185,6 @@ def serve(
         # The processes count together, in files of their own.
         os.environ.setdefault(MULTIPROCESS_DIRECTORY, mkdtemp(prefix="oneslot-metrics-"))
     os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - becomes the server
-
-
-def openapi_document(settings: Settings) -> str:
-    from app.main import create_app  # the other commands need not wait for it
-
-    document = create_app(settings).openapi()
-    return _one_line_each(document, depth=3) + "\n"
-
-
-def _one_line_each(node: Any, depth: int) -> str:  # noqa: ANN401 - JSON
-    """JSON with a line per operation and schema: small, and a difference names what changed."""
-    if depth == 0 or not isinstance(node, dict):
-        return json.dumps(node, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    members = (f"{json.dumps(k)}:{_one_line_each(node[k], depth - 1)}" for k in sorted(node))
-    return "{\n" + ",\n".join(members) + "\n}"
 
 
 async def _unreachable() -> str | None:

@@ -10,13 +10,9 @@ from pathlib import Path
 from alembic import command
 from alembic.util import CommandError
 
-from app.cli import openapi_document
-from app.config import Settings
 from app.core.migrations import alembic_config
-from devserver import lock
+from devserver import lock, snapshot
 from devserver.postgres import EmbeddedPostgres
-
-SNAPSHOT = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 
 
 def migrations() -> str | None:
@@ -38,9 +34,8 @@ def migrations() -> str | None:
 
 def openapi() -> str | None:
     """The contract that clients generate code from changes knowingly, in a reviewed diff."""
-    current = openapi_document(Settings(_env_file=None))
-    if not SNAPSHOT.exists() or SNAPSHOT.read_text() != current:
-        return "docs/openapi.json is not what the code says: run `make openapi`, read the diff."
+    if not snapshot.is_current():
+        return "docs/openapi is not what the code says: run `make openapi`, read the diff."
     return None
 
 
@@ -54,7 +49,7 @@ def locks() -> str | None:
 
 CHECKS: dict[str, Callable[[], str | None]] = {
     "migrations match the models": migrations,
-    "docs/openapi.json is current": openapi,
+    "docs/openapi is current": openapi,
     "lock files are current": locks,
 }
 
