@@ -91,6 +91,7 @@ from app.providers.routes import assignments, providers
 from app.schedules.override_routes import router as overrides
 from app.schedules.routes import router as schedules
 from app.server import TERMS, Terms
+from app.webhooks.event_routes import router as events
 
 CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 CORS_HEADERS = (
@@ -335,6 +336,7 @@ def _api(prefix: str, *, api_keys_enabled: bool) -> list[BaseRoute]:
         schedules,
         overrides,
         time_off,
+        events,
         admin,
     ]
     if api_keys_enabled:

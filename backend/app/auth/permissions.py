@@ -23,6 +23,7 @@ class Permission(StrEnum):
     ROLES_WRITE = "roles:write"
     AUDIT_READ = "audit:read"
     REPORTS_READ = "reports:read"
+    EVENTS_READ = "events:read"
 
 
 DESCRIPTIONS: dict[Permission, str] = {
@@ -41,6 +42,7 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.ROLES_WRITE: "Create, change and delete roles.",
     Permission.AUDIT_READ: "Read the audit log.",
     Permission.REPORTS_READ: "See what is booked, how full calendars are, and who did not come.",
+    Permission.EVENTS_READ: "Follow everything that happens, in full.",
 }
 
 CUSTOMER, PROVIDER, ADMIN = "customer", "provider", "admin"

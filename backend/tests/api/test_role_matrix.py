@@ -122,6 +122,7 @@ NEEDED: dict[str, Permission | str] = {
     "admin_reports_utilisation": Permission.REPORTS_READ,
     "admin_reports_no_shows": Permission.REPORTS_READ,
     "admin_audit_log": Permission.AUDIT_READ,
+    "events_list": Permission.EVENTS_READ,
 }
 # These end sessions, so they come last, each with a new one.
 ENDING = ("auth_logout", "auth_logout_all")
