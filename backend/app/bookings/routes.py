@@ -8,7 +8,7 @@ from fastapi import Query, Request, Response, status
 from app.auth.dependencies import CurrentPrincipal, Idempotent
 from app.auth.errors import EmailDomainNotAllowed
 from app.availability.errors import NoSeatsLeft, SlotHeld, SlotTaken, SlotUnavailable
-from app.bookings.calendar_entry import calendar_entry
+from app.bookings.calendar_entry import Person, customers_entry, published
 from app.bookings.dependencies import (
     BookerOrVisitor,
     Bookings,
@@ -137,8 +137,9 @@ async def get_calendar_entry(
     booking_id: UUID, bookings: BookingsReader, principal: CurrentPrincipal, settings: AppSettings
 ) -> Response:
     booking = await bookings.show(booking_id, principal)
+    entry = customers_entry(booking, project=settings.PROJECT_NAME)
     return CalendarResponse(
-        calendar_entry(booking, organizer=settings.MAIL_FROM, project=settings.PROJECT_NAME),
+        published(entry, organizer=Person(settings.MAIL_FROM, settings.PROJECT_NAME)),
         headers={"Content-Disposition": f'attachment; filename="{booking.reference}.ics"'},
     )
 
