@@ -14,7 +14,11 @@ from pathlib import Path
 BACKEND = Path(__file__).resolve().parents[1]
 # For each lock file, what it holds besides the application's own dependencies.
 EXTRAS = ("--all-extras",)
-LOCKS = {"requirements.txt": EXTRAS, "requirements-dev.txt": (*EXTRAS, "--group", "dev")}
+LOCKS = {
+    "requirements.txt": EXTRAS,
+    "requirements-dev.txt": (*EXTRAS, "--group", "dev"),
+    "requirements-fuzz.txt": ("--group", "fuzz"),
+}
 
 
 def compile_lock(name: str, target: Path, *options: str) -> None:

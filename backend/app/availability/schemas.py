@@ -15,7 +15,8 @@ _FIRST_DAY, _LAST_DAY = date(1970, 1, 2), date(2199, 12, 30)
 
 Duration = Annotated[int, Field(ge=1, le=10_080)]
 Seats = Annotated[int, Field(ge=1, le=1000, description="How many are wanted together.")]
-ProviderIds = Annotated[list[UUID], Field(max_length=1000)]
+# As many as a URL has room for.
+ProviderIds = Annotated[list[UUID], Field(max_length=100)]
 AnswersZone = Annotated[
     Zone, Field(description="Of the answer; default: the location's or business's.")
 ]

@@ -13,6 +13,7 @@ AppError
 │   ├── InvalidTransition        invalid_transition
 │   └── IdempotencyInProgress    idempotency_in_progress
 ├── VersionMismatch          412 version_mismatch
+├── UriTooLong               414 uri_too_long
 ├── UnsupportedMediaType     415 unsupported_media_type
 ├── Unprocessable            422
 │   ├── ValidationFailed         validation_failed
@@ -110,6 +111,10 @@ class IdempotencyInProgress(Conflict):
 
 class VersionMismatch(AppError):
     status, code, title = 412, "version_mismatch", "It has changed since you read it."
+
+
+class UriTooLong(AppError):
+    status, code, title = 414, "uri_too_long", "The path and its parameters are too long."
 
 
 class UnsupportedMediaType(AppError):

@@ -176,7 +176,8 @@ def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
 def _complete(operation: dict[str, Any]) -> None:
     """Add the problems that follow from what an operation takes, so that no route repeats them."""
     responses = operation["responses"]
-    codes = []
+    parameters = operation.get("parameters", ())
+    codes = ["uri_too_long"] if any(each["in"] == "query" for each in parameters) else []
     if MEDIA_TYPE not in responses.get("422", {"content": {MEDIA_TYPE: {}}})["content"]:
         del responses["422"]  # FastAPI's own
         codes.append("validation_failed")
@@ -184,7 +185,7 @@ def _complete(operation: dict[str, Any]) -> None:
         if "401" not in responses:  # those who may stay anonymous
             operation["security"].insert(0, {})
         codes += ["invalid_token", "token_expired"]
-    if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", [])):
+    if any(parameter["name"] == "Idempotency-Key" for parameter in parameters):
         codes += ["idempotency_in_progress", "idempotency_key_reused"]
     if "application/json" in operation.get("requestBody", {"content": {}})["content"]:
         codes.append("unsupported_media_type")

@@ -39,7 +39,6 @@ _CODES = {
     408: "request_timeout",
     411: "length_required",
     413: "content_too_large",
-    414: "uri_too_long",
     415: "unsupported_media_type",
     431: "headers_too_large",
     503: "unavailable",

@@ -244,6 +244,12 @@ async def test_the_duration_and_the_providers_can_be_chosen(
     assert {tuple(s["providers"]) for d in two["days"] for s in d["slots"]} == {(0, 1)}
     assert ok(await ask(client, service, **WEEK, provider_id=str(new_id())))["provider_ids"] == []
 
+    # As many as there is room for in a URL: a hundred are no 414, and one more is no question.
+    hundred = [str(new_id()) for _ in range(100)]
+    assert ok(await ask(client, service, **WEEK, provider_id=hundred))["provider_ids"] == []
+    too_many = await ask(client, service, **WEEK, provider_id=[*hundred, ids[0]])
+    assert code(too_many) == (422, "validation_failed")
+
 
 # --- The entity tag --------------------------------------------------------------------------
 async def test_the_tag_changes_exactly_when_the_answer_does(

@@ -142,6 +142,10 @@ async def test_a_malformed_host_is_refused(
         pytest.param(
             b'{"name": "x", "durations_minutes": [' + b"9" * 5000 + b"]}", id="long number"
         ),
+        # What these are made of would be made before any of it is found wrong.
+        pytest.param(json.dumps([[]] * 40_000).encode(), id="many lists"),
+        pytest.param(json.dumps([{}] * 40_000).encode(), id="many objects"),
+        pytest.param(json.dumps(dict.fromkeys(map(str, range(10_000)))).encode(), id="many names"),
     ],
 )
 async def test_what_is_not_storable_json_is_refused_as_a_whole(
@@ -160,6 +164,23 @@ async def test_text_that_only_looks_like_an_escaped_nul_is_text(admin: httpx.Asy
     # The other field is reached, so this one has passed.
     answer = await send(admin, rb'{"name": "\\u0000", "durations_minutes": []}')
     assert pointers(problem(answer, 422, "validation_failed")) == ["#/durations_minutes"]
+
+
+async def test_a_long_text_may_hold_what_would_be_too_much_outside_of_it(
+    admin: httpx.AsyncClient,
+) -> None:
+    text = '[{:"\\' * 20_000
+    answer = await send(admin, json.dumps({"name": text, "durations_minutes": [30]}).encode())
+    assert pointers(problem(answer, 422, "validation_failed")) == ["#/name"]
+
+
+async def test_a_form_is_as_long_as_what_it_asks_for(client: httpx.AsyncClient) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    asked = {"headers": form, "url": "/api/v1/auth/token"}
+    fits = await client.post(content=b"&" * 65_536, **asked)
+    problem(fits, 422, "validation_failed")
+    too_long = await client.post(content=b"&" * 65_537, **asked)
+    problem(too_long, 413, "content_too_large")
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"text"', b"1", b"null", b"true", b""])

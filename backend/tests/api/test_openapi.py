@@ -183,6 +183,11 @@ def test_it_says_422_where_something_can_be_invalid(operation: Operation) -> Non
     assert "validation_failed" in operation.problems("422")
 
 
+@each(o for o in API if o.parameters("query"))
+def test_it_says_414_where_a_url_can_be_too_long(operation: Operation) -> None:
+    assert operation.problems("414") == {"uri_too_long"}
+
+
 @each(o for o in API if "security" in o.content)
 def test_it_says_401_where_a_token_may_be_sent(operation: Operation) -> None:
     assert {"invalid_token", "token_expired"} <= operation.problems("401")

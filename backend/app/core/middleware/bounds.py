@@ -9,6 +9,7 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from app.core.errors import UriTooLong
 from app.core.exchange import Exchange
 
 MAXIMUM_TARGET_BYTES = 8 * 1024
@@ -17,9 +18,9 @@ MAXIMUM_HEADER_BYTES = 16 * 1024
 
 
 def check_bounds(scope: Scope, exchange: Exchange) -> None:
-    """Raise an HTTPException: 414 for a long target, 431 for many or long headers."""
+    """Raise UriTooLong, or an HTTPException 431 for many or long headers."""
     target = scope.get("raw_path") or scope["path"]
     if len(target) + len(scope["query_string"]) > MAXIMUM_TARGET_BYTES:
-        raise HTTPException(HTTPStatus.REQUEST_URI_TOO_LONG)
+        raise UriTooLong
     if len(exchange.raw) > MAXIMUM_HEADERS or exchange.header_bytes > MAXIMUM_HEADER_BYTES:
         raise HTTPException(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)

@@ -1,0 +1,160 @@
+"""What a role needs in order to get anywhere: an account, things of its own, everybody's ids."""
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import httpx
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth.permissions import ADMIN, CUSTOMER, PROVIDER
+from app.auth.repository import add_user
+from app.auth.role_repository import ids_named
+from app.auth.session_repository import open_session
+from app.auth.tokens import Claims, TokenSigner
+from app.config import Settings
+from app.database import Database
+from devserver.throwaway import Server
+
+ANONYMOUS, SUPERUSER = "anonymous", "superuser"
+ROLES = (ANONYMOUS, CUSTOMER, PROVIDER, ADMIN, SUPERUSER)
+_DAY = timedelta(days=1)
+_HOW_MANY = 40
+
+# Where ids of what there is are asked for: by the name of the parameter or of the body's field.
+_TABLES = {
+    "booking_id": "bookings",
+    "customer_id": "users",
+    "entry_id": "waitlist_entries",
+    "exclude_booking_id": "bookings",
+    "hold_id": "holds",
+    "location_id": "locations",
+    "provider_id": "providers",
+    "resource_id": "resources",
+    "role_id": "roles",
+    "series_id": "booking_series",
+    "service_id": "services",
+    "user_id": "users",
+}
+# What becomes the account's own.
+_OWNED = ("holds", "booking_series", "waitlist_entries")
+
+
+def log_in(role: str, environment: Mapping[str, str]) -> str | None:
+    """Open an account with this role and things of its own; return a token for it.
+
+    None: the role needs none.
+    """
+    return None if role == ANONYMOUS else asyncio.run(_log_in(role, _settings(environment)))
+
+
+def likely_values(server: Server) -> dict[str, list[str]]:
+    """Make one of each thing that there can be, and return values that mean something.
+
+    They go by the name of the parameter or of the body's field that takes them.
+    """
+    starts, tokens = _things_of_a_customer(server)
+    found: dict[str, list[str]] = {"start": starts, "token": tokens, "If-Match": ["*"]}
+    found |= asyncio.run(_ids(_settings(server.environment)))
+    return {name: values for name, values in found.items() if values}
+
+
+def _things_of_a_customer(server: Server) -> tuple[list[str], list[str]]:
+    """Book, hold, wait; return free times, and the tokens of guests' bookings."""
+    bearer = {"Authorization": f"Bearer {log_in(CUSTOMER, server.environment)}"}
+    starts, tokens = [], []
+    with httpx.Client(base_url=server.api_url, timeout=20) as client:
+        for service in client.get("/services").raise_for_status().json()["items"]:
+            wanted = {"service_id": service["id"]}
+            answer = client.get("/availability/next", params={**wanted, "count": 30})
+            free = [slot["start"] for slot in answer.raise_for_status().json()["slots"]]
+            starts += free[6:]
+            window = {"start": free[0], "end": _after(free[0], days=2)}
+            for path, body in (
+                ("/holds", {"start": free[0]}),
+                ("/bookings", {"start": free[-1]}),
+                ("/booking-series", {"start": free[-2], "rrule": "FREQ=WEEKLY;COUNT=2"}),
+                ("/waitlist", {"windows": [window]}),
+            ):
+                # One may be refused for good reasons, such as a limit: there are more services.
+                client.post(path, json=wanted | body, headers=bearer)
+            guest = {"name": "Guest", "email": "guest@example.com"}
+            booked = client.post("/bookings", json={**wanted, "start": free[5], "guest": guest})
+            if booked.is_success:
+                tokens.append(booked.json()["manage_token"])
+    return starts, tokens
+
+
+def _after(instant: str, days: int) -> str:
+    return (datetime.fromisoformat(instant) + days * _DAY).isoformat()
+
+
+def _settings(environment: Mapping[str, str]) -> Settings:
+    known = {name: environment[name] for name in Settings.model_fields if name in environment}
+    return Settings(_env_file=None, **known)  # type: ignore[arg-type]  # any setting, by name
+
+
+async def _log_in(role: str, settings: Settings) -> str:
+    now = datetime.now(UTC)
+    database = Database.from_settings(settings)
+    try:
+        async with database.transaction() as session:
+            user_id = await add_user(
+                session,
+                email=f"{uuid.uuid4().hex}@example.com",
+                name="Fuzz",
+                hashed_password="none",  # noqa: S106 - it is nobody's
+                role_ids=[] if role == SUPERUSER else await ids_named(session, [role]),
+                is_superuser=role == SUPERUSER,
+                email_verified=True,
+            )
+            if user_id is None:
+                raise LookupError(role)
+            session_id = await open_session(
+                session, user_id=user_id, device="", address="", now=now, expires_at=now + _DAY
+            )
+            await _give(session, user_id, role)
+            return TokenSigner(settings).issue(Claims(user_id, session_id), now)
+    finally:
+        await database.dispose()
+
+
+async def _give(session: AsyncSession, user_id: uuid.UUID, role: str) -> None:
+    """Hand over some bookings and all else that customers have; to a provider, a calendar."""
+    user = {"user": user_id}
+    for table in _OWNED:
+        await session.execute(text(f"UPDATE {table} SET customer_id = :user"), user)
+    await session.execute(
+        text(
+            "UPDATE bookings SET customer_id = :user WHERE id IN (SELECT id FROM bookings"
+            " WHERE customer_id IS NOT NULL ORDER BY random() LIMIT 8)"
+        ),
+        user,
+    )
+    if role == PROVIDER:
+        await session.execute(
+            text(
+                "UPDATE providers SET user_id = :user WHERE id ="
+                " (SELECT provider_id FROM bookings GROUP BY 1 ORDER BY count(*) DESC LIMIT 1)"
+            ),
+            user,
+        )
+
+
+async def _ids(settings: Settings) -> dict[str, list[str]]:
+    database = Database.from_settings(settings)
+    try:
+        async with database.reading() as session:
+            return {
+                name: [
+                    str(found)
+                    for found in await session.scalars(
+                        text(f"SELECT id FROM {table} ORDER BY id DESC LIMIT {_HOW_MANY}")
+                    )
+                ]
+                for name, table in _TABLES.items()
+            }
+    finally:
+        await database.dispose()
