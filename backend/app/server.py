@@ -22,6 +22,8 @@ from typing import cast
 
 import uvicorn
 from uuid_utils import uuid7
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
@@ -81,12 +83,15 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._lingers:
             return
+        begun = self.scope if self._reads_head else None
         super().data_received(data)
-        if not self._reads_head or self.transport.is_closing():
+        # Line ends between requests are no request, but they did end uvicorn's own timer.
+        if (self._answers and not self._reads_head) or self._is_closing:
             return
-        self._head_bytes += len(data)
+        if begun is not None and self.scope is begun:  # else most of this may be the request before
+            self._head_bytes += len(data)
         if self._head_bytes > MAXIMUM_HEAD_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large")
         elif self._head_timer is None:
             self._expect_head()
 
@@ -112,7 +117,18 @@ class Protocol(HttpToolsProtocol):
             super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
-        self._refuse(HTTPStatus.BAD_REQUEST)
+        if not self._answers:
+            self._refuse(HTTPStatus.BAD_REQUEST, "bad_request")
+        elif not self.cycle.more_body:
+            # It is no part of the request that is being answered, whose client must not be misled.
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+        elif self.cycle.response_started or self.pipeline:
+            self.transport.close()
+        else:
+            self._refuse(HTTPStatus.BAD_REQUEST, "bad_request")
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def shutdown(self) -> None:
         self.loop.call_later(SETTLE_SECONDS, self._leave)
@@ -125,6 +141,10 @@ class Protocol(HttpToolsProtocol):
             self.loop.call_later(IDLE_SECONDS, self._close_if_idle)
 
     @property
+    def _is_closing(self) -> bool:
+        return self._lingers or self.transport.is_closing()
+
+    @property
     def _answers(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
@@ -135,7 +155,14 @@ class Protocol(HttpToolsProtocol):
 
     def _close(self) -> None:
         """Close when the client has the answer, or soon after."""
-        if not self.cycle.more_body or not self.transport.can_write_eof():
+        if self.cycle.more_body:
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Close when the client has stopped sending, or soon: see the top."""
+        if not self.transport.can_write_eof():
             self.transport.close()
         elif not self._lingers:
             self._lingers = True
@@ -159,8 +186,9 @@ class Protocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _refuse(self, status: HTTPStatus) -> None:
+    def _refuse(self, status: HTTPStatus, code: str) -> None:
         """Answer what never becomes a request, and close."""
+        self._have_head()
         request_id = str(uuid7())
         problem: dict[str, object] = {
             "type": "about:blank",
@@ -168,7 +196,7 @@ class Protocol(HttpToolsProtocol):
             "status": status.value,
             "detail": status.description,
             "instance": "/",
-            "code": "bad_request",
+            "code": code,
             "request_id": request_id,
             "errors": [],
         }
@@ -184,7 +212,20 @@ class Protocol(HttpToolsProtocol):
         lines = [b"HTTP/1.1 %d %s" % (status, status.phrase.encode())]
         lines += [b"%s: %s" % header for header in headers]
         self.transport.write(b"\r\n".join([*lines, b"", body]))
-        self.transport.close()
+        self._linger()
+
+
+class Cycle(RequestResponseCycle):
+    """A request and its answer."""
+
+    async def send(self, message: ASGISendEvent) -> None:
+        if self.more_body and not self.response_started:
+            self.keep_alive = False  # what still comes would be taken for the next request
+        await super().send(message)
+
+
+# What the protocol makes for each request.
+httptools_impl.RequestResponseCycle = Cycle  # type: ignore[misc]  # there is no other way to say so
 
 
 class _Outlet:
@@ -199,8 +240,10 @@ class _Outlet:
 class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn does, but those who wait to be accepted are let in, not reset."""
-        late = [one for server in self.servers for one in _waiting(server.sockets)]
-        # Nothing is awaited before the sockets are closed: nobody can come in between.
+        late: list[socket.socket] = []
+        for server in self.servers:
+            late += _waiting(server.sockets)
+            server.close()  # at once: whoever comes in between is reset
         loop = asyncio.get_running_loop()
         arrivals = [loop.connect_accepted_socket(self._connection, one) for one in late]
         await asyncio.gather(super().shutdown(sockets), *arrivals)

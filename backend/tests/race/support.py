@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import asyncpg
 import httpx
@@ -30,8 +30,17 @@ APPLICATION = "app.main:create_app"
 ROUND_THE_CLOCK = {day: [("00:00", "24:00")] for day in WEEKDAYS}
 
 
+class Reachable(Protocol):
+    def client(self) -> httpx.AsyncClient: ...
+
+
+def client_of(url: str) -> httpx.AsyncClient:
+    """A client with a connection of its own."""
+    return httpx.AsyncClient(base_url=url, timeout=60, verify=False)  # noqa: S501 - no TLS
+
+
 class Server:
-    """The application under uvicorn, to be killed and started again at the same address.
+    """The application, to be killed and started again at the same address.
 
     The socket is ours: whoever connects before the process is ready, or between two of them,
     waits in the kernel's queue, so nobody has to ask whether the server is up.
@@ -54,16 +63,15 @@ class Server:
 
     def start(self) -> None:
         fd = self._socket.fileno()
-        command = ["-m", "uvicorn", self._factory, "--factory", "--fd", str(fd), "--no-access-log"]
         self._process = subprocess.Popen(
-            [sys.executable, *command, "--log-level", "warning"],
+            [sys.executable, "-m", "app.server", self._factory, "--fd", str(fd)],
             cwd=BACKEND,
-            env=os.environ | _environment(self._settings),
+            env=os.environ | environment(self._settings),
             pass_fds=[fd],
         )
 
     def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, timeout=60, verify=False)  # noqa: S501 - no TLS
+        return client_of(self.url)
 
     async def died(self) -> int:
         """Wait for the end of the process; minus the signal that ended it."""
@@ -80,7 +88,7 @@ class Server:
         self._socket.close()
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment(settings: Settings) -> dict[str, str]:
     """What `make_settings` sets, for another process."""
     return {
         "ACCOUNT_MAIL_DELAY_SECONDS": str(settings.ACCOUNT_MAIL_DELAY_SECONDS),
@@ -102,7 +110,9 @@ def next_monday() -> datetime:
 
 
 @asynccontextmanager
-async def customers(settings: Settings, server: Server, number: int) -> AsyncIterator[list[Caller]]:
+async def customers(
+    settings: Settings, server: Reachable, number: int
+) -> AsyncIterator[list[Caller]]:
     """Customers, each with an account and a connection of their own.
 
     The accounts are written to the database at once, instead of signed up one by one.
