@@ -116,7 +116,7 @@ async def _hear(tap: Wiretap, business: BenchBusiness, clients: int) -> Heard:
             "/api/v1/bookings",
             expect=201,
             headers=headers | (more or {}),
-            json=_booking(business, slot),
+            json=booking_body(business, slot),
         )
 
     first, second, third = islice(business.slots(), HEARD)
@@ -262,7 +262,7 @@ class Bench:
         for slot in islice(self._slots, count):
             name = f"{slot.provider_id}/{slot.start.isoformat()}"
             key = {"idempotency-key": name} if with_keys else {}
-            body = json.dumps(_booking(self._heard.business, slot))
+            body = json.dumps(booking_body(self._heard.business, slot))
             requests.append(Request("POST", "/api/v1/bookings", self._heard.headers | key, body))
         return requests
 
@@ -279,7 +279,7 @@ class Bench:
         )
 
 
-def _booking(business: BenchBusiness, slot: Slot) -> dict[str, str]:
+def booking_body(business: BenchBusiness, slot: Slot) -> dict[str, str]:
     return {
         "service_id": str(business.booked_service),
         "provider_id": str(slot.provider_id),

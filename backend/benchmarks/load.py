@@ -42,13 +42,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to send: each request once, or over and over, for so long."""
+    """What to send: each request once, or over and over, for so long.
+
+    `pause` is how many seconds each connection waits after an answer.
+    """
 
     port: int
     connections: int
     seconds: float
     repeat: bool
     requests: Sequence[Request]
+    pause: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,13 @@ def send(plan: Plan) -> Result:
 class Connection(asyncio.Protocol):
     """Sends one request after the other, each when the one before it has been answered."""
 
-    def __init__(self, requests: Iterator[bytes], deadline: float) -> None:
+    def __init__(self, requests: Iterator[bytes], deadline: float, pause: float) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.latencies: list[float] = []
         self.statuses: Counter[str] = Counter()
         self._requests = requests
         self._deadline = deadline
+        self._pause = pause
         self._received = b""
         self._sent_at = 0.0
 
@@ -107,7 +112,10 @@ class Connection(asyncio.Protocol):
         self.latencies.append(perf_counter() - self._sent_at)
         self.statuses[status.decode()] += 1
         self._received = b""
-        self._next()
+        if self._pause:
+            asyncio.get_running_loop().call_later(self._pause, self._next)
+        else:
+            self._next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
@@ -140,7 +148,7 @@ async def carry_out(plan: Plan) -> Result:
     cpu_before = process_time()
     deadline = started + plan.seconds
     opened = [
-        loop.create_connection(lambda: Connection(requests, deadline), HOST, plan.port)
+        loop.create_connection(lambda: Connection(requests, deadline, plan.pause), HOST, plan.port)
         for _ in range(plan.connections)
     ]
     connections = [protocol for _, protocol in await asyncio.gather(*opened)]

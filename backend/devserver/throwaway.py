@@ -51,6 +51,7 @@ class Server:
     port: int
     environment: Mapping[str, str]
     postgres: EmbeddedPostgres
+    valkey: EmbeddedValkey
     api: Process
 
     @property
@@ -84,7 +85,7 @@ def running_server(**settings: str) -> Iterator[Server]:
         port = free_port()
         api = serve(SERVE, port, environment, folder / "api.log")
         stack.callback(api.stop)
-        yield Server(f"http://{HOST}:{port}", port, environment, postgres, api)
+        yield Server(f"http://{HOST}:{port}", port, environment, postgres, valkey, api)
 
 
 def serve(command: list[str], port: int, environment: Mapping[str, str], log: Path) -> Process:

@@ -116,9 +116,9 @@ async def grant(app: FastAPI, caller: Caller, role: str) -> None:
 
 
 class Business:
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, admin: Caller | None = None) -> None:
         self.client = client
-        self._admin: Caller | None = None
+        self._admin = admin
 
     async def log_in(self, email: str, password: str) -> Caller:
         body = {"email": email, "password": password}

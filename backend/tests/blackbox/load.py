@@ -11,8 +11,16 @@ from typing import Any
 
 import httpx
 
+from app.auth.permissions import ADMIN
+from app.config import Settings
 from tests.business import Business, Caller
-from tests.race.support import ROUND_THE_CLOCK, client_of, next_monday
+from tests.race.support import (
+    ROUND_THE_CLOCK,
+    Reachable,
+    client_of,
+    customers,
+    next_monday,
+)
 
 _EACH = timedelta(minutes=15)
 
@@ -61,24 +69,25 @@ class Load:
                 await asyncio.sleep(0.01)
 
 
-async def offer(client: httpx.AsyncClient) -> dict[str, Any]:
-    """A service with a provider who never sleeps."""
-    business = Business(client)
-    service = await business.service(durations_minutes=[15])
-    await business.provider(service, zone="UTC", hours=ROUND_THE_CLOCK)
+async def offer(settings: Settings, server: Reachable) -> dict[str, Any]:
+    """A service with a provider who never sleeps; nobody logs in for it."""
+    async with customers(settings, server, 1, role=ADMIN) as (admin,):
+        business = Business(admin.client, admin)
+        service = await business.service(durations_minutes=[15])
+        await business.provider(service, zone="UTC", hours=ROUND_THE_CLOCK)
     return service
 
 
 @asynccontextmanager
 async def bookings_under_way(
-    callers: Sequence[Caller], service: dict[str, Any], *, pause: float, first: int = 0
+    callers: Sequence[Caller], service: dict[str, Any], *, pause: float
 ) -> AsyncIterator[Load]:
     """Everybody books, pauses, and books again, until the block ends or nobody listens any more.
 
-    Times are taken in their order, from the `first` on: nobody ever wants another's.
+    Times are taken in their order: nobody ever wants another's.
     """
     load = Load()
-    starts = _starts(first)
+    starts = _starts()
     booking = [asyncio.create_task(_book(load, c, service, starts, pause)) for c in callers]
     try:
         yield load
@@ -106,8 +115,8 @@ async def _book(
         await asyncio.sleep(pause)
 
 
-def _starts(first: int) -> Iterator[datetime]:
-    start = next_monday() + first * _EACH
+def _starts() -> Iterator[datetime]:
+    start = next_monday()
     while True:
         yield start
         start += _EACH

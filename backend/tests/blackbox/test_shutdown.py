@@ -132,8 +132,7 @@ async def test_at_load_no_request_is_dropped(
 ) -> None:
     live, process = start(WEB_CONCURRENCY=str(workers), SHUTDOWN_DELAY=str(delay))
     assert process.pid is not None
-    async with live.client() as client:
-        service = await offer(client)
+    service = await offer(settings, live)
     async with (
         customers(settings, live, CALLERS) as callers,
         bookings_under_way(callers, service, pause=PAUSE) as load,

@@ -111,9 +111,9 @@ def next_monday() -> datetime:
 
 @asynccontextmanager
 async def customers(
-    settings: Settings, server: Reachable, number: int
+    settings: Settings, server: Reachable, number: int, *, role: str = CUSTOMER
 ) -> AsyncIterator[list[Caller]]:
-    """Customers, each with an account and a connection of their own.
+    """Customers, or others, each with an account and a connection of their own.
 
     The accounts are written to the database at once, instead of signed up one by one.
     """
@@ -124,7 +124,7 @@ async def customers(
     )
     try:
         async with database.transaction() as session:
-            logins = [await _logged_in(session, now) for _ in range(number)]
+            logins = [await _logged_in(session, role, now) for _ in range(number)]
     finally:
         await database.dispose()
     async with AsyncExitStack() as clients:
@@ -138,10 +138,10 @@ async def customers(
         ]
 
 
-async def _logged_in(session: AsyncSession, now: datetime) -> Claims:
-    """A new customer with an open session."""
+async def _logged_in(session: AsyncSession, role: str, now: datetime) -> Claims:
+    """A new account with an open session."""
     email = f"{uuid.uuid4().hex}@example.com"
-    roles = await ids_named(session, [CUSTOMER])
+    roles = await ids_named(session, [role])
     user_id = await add_user(
         session, email=email, name="Racer", hashed_password="none", role_ids=roles
     )

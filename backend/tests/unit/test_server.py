@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
+from uvicorn.supervisors.multiprocess import Process
 
 from app import server
 from app.config import Settings
@@ -362,3 +363,8 @@ async def test_who_waits_to_be_accepted_is_let_in() -> None:
             assert (await client.answer())[0] == 200
             client.writer.close()
         await ending
+
+
+def test_workers_end_as_a_single_process_does() -> None:
+    process = Process(uvicorn.Config(at_once, http=Protocol), [])
+    assert type(process.server) is Server
