@@ -37,6 +37,7 @@ from devserver.throwaway import Server, running_server
 CLIENTS = 8
 PAUSE = 0.02
 BEFORE = 1.0
+MOST_PER_SECOND = 1000
 READY_SECONDS = 30.0
 ACCOUNT = {"email": "bench@example.com", "password": "the benchmark's password"}
 # Limits are counted, which is what Redis is asked for, and reached by nobody.
@@ -62,8 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         with running_server(**SETTINGS) as server:
-            business = asyncio.run(_open(server))
-            phases = list(Outages(server, business, options.seconds).phases())
+            phases = list(Outages(server, Customers(server, options.seconds)).phases())
     except LauncherError as error:
         print(error, file=sys.stderr)
         return 1
@@ -81,17 +81,44 @@ async def _open(server: Server) -> BenchBusiness:
         await database.dispose()
 
 
-class Outages:
-    def __init__(self, server: Server, business: BenchBusiness, seconds: float) -> None:
-        self._server = server
-        self._business = business
+class Customers:
+    """A few who book, one time after the other, for so many seconds."""
+
+    def __init__(self, server: Server, seconds: float) -> None:
+        self._port = server.port
+        self._business = asyncio.run(_open(server))
+        self._slots = self._business.slots()
         self._seconds = seconds
-        self._slots = business.slots()
-        self._client = httpx.Client(base_url=server.url, timeout=READY_SECONDS)
-        signup = self._client.post("/api/v1/auth/signup", json={"name": "Bench"} | ACCOUNT)
-        signup.raise_for_status()
-        login = self._client.post("/api/v1/auth/login", json=ACCOUNT)
+        with httpx.Client(base_url=server.url) as client:
+            signup = client.post("/api/v1/auth/signup", json={"name": "Bench"} | ACCOUNT)
+            signup.raise_for_status()
+            login = client.post("/api/v1/auth/login", json=ACCOUNT)
         self._headers = {"authorization": f"Bearer {login.json()['access_token']}"}
+
+    def plan(self, *, pause: float = PAUSE) -> Plan:
+        """Bookings of other times than before, with so many seconds between a customer's."""
+        most = int(self._seconds * (CLIENTS / pause if pause else MOST_PER_SECOND))
+        return Plan(
+            port=self._port,
+            connections=CLIENTS,
+            seconds=self._seconds,
+            repeat=False,
+            requests=[
+                self._booking(slot) for slot in islice(self._slots, int(self._seconds * most))
+            ],
+            pause=pause,
+        )
+
+    def _booking(self, slot: Slot) -> Request:
+        body = json.dumps(booking_body(self._business, slot))
+        return Request("POST", "/api/v1/bookings", self._headers, body)
+
+
+class Outages:
+    def __init__(self, server: Server, customers: Customers) -> None:
+        self._server = server
+        self._customers = customers
+        self._client = httpx.Client(base_url=server.url, timeout=READY_SECONDS)
 
     def phases(self) -> Iterator[Phase]:
         valkey, postgres = self._server.valkey, self._server.postgres
@@ -125,7 +152,7 @@ class Outages:
     ) -> Phase:
         """Send bookings; break something amid them and, once that is noticed, mend it."""
         with ThreadPoolExecutor(1) as threads:
-            sending = threads.submit(send, self._plan())
+            sending = threads.submit(send, self._customers.plan())
             unready = ready = None
             if break_it is not None:
                 sleep(BEFORE)
@@ -144,21 +171,6 @@ class Outages:
                 raise LauncherError(f"Readiness did not become {ready}.")
             sleep(0.02)
         return monotonic() - started
-
-    def _plan(self) -> Plan:
-        count = int(self._seconds / PAUSE * CLIENTS)
-        return Plan(
-            port=self._server.port,
-            connections=CLIENTS,
-            seconds=self._seconds,
-            repeat=False,
-            requests=[self._booking(slot) for slot in islice(self._slots, count)],
-            pause=PAUSE,
-        )
-
-    def _booking(self, slot: Slot) -> Request:
-        body = json.dumps(booking_body(self._business, slot))
-        return Request("POST", "/api/v1/bookings", self._headers, body)
 
 
 def _end(process: Process, number: signal.Signals) -> None:
