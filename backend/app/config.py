@@ -239,9 +239,17 @@ class Settings(BaseSettings):
         True, description="Run jobs inside the API; false: `python -m app.worker` does."
     )
 
+    # --- Webhooks ----------------------------------------------------------------------------
+    WEBHOOK_ALLOWED_NETWORKS: StringList = Field(
+        (),
+        description="Networks that webhooks may be sent to though they are not public, and without "
+        "TLS.",
+    )
+
     @field_validator(
         "ALLOWED_HOSTS",
         "TRUSTED_PROXIES",
+        "WEBHOOK_ALLOWED_NETWORKS",
         "BACKEND_CORS_ORIGINS",
         "ALLOWED_EMAIL_DOMAINS",
         mode="before",
@@ -271,6 +279,16 @@ class Settings(BaseSettings):
                 _ = network == UNIX_SOCKETS or ip_network(network)
             except ValueError:
                 raise ValueError("a proxy is an address, a network (10.0.0.0/8) or unix") from None
+        return networks
+
+    @field_validator("WEBHOOK_ALLOWED_NETWORKS")
+    @classmethod
+    def _targets(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            try:
+                ip_network(network)
+            except ValueError:
+                raise ValueError("an address or a network (10.0.0.0/8)") from None
         return networks
 
     @field_validator("LOG_ROTATION")
@@ -346,6 +364,10 @@ class Settings(BaseSettings):
     @cached_property
     def trusted_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         return tuple(ip_network(n) for n in self.TRUSTED_PROXIES if n != UNIX_SOCKETS)
+
+    @cached_property
+    def webhook_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(network) for network in self.WEBHOOK_ALLOWED_NETWORKS)
 
     @cached_property
     def business_zone(self) -> ZoneInfo:

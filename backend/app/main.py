@@ -92,6 +92,8 @@ from app.schedules.override_routes import router as overrides
 from app.schedules.routes import router as schedules
 from app.server import TERMS, Terms
 from app.webhooks.event_routes import router as events
+from app.webhooks.routes import deliveries
+from app.webhooks.routes import router as webhooks
 
 CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 CORS_HEADERS = (
@@ -337,6 +339,8 @@ def _api(prefix: str, *, api_keys_enabled: bool) -> list[BaseRoute]:
         overrides,
         time_off,
         events,
+        webhooks,
+        deliveries,
         admin,
     ]
     if api_keys_enabled:

@@ -11,6 +11,7 @@ from app.catalog import models as catalog
 from app.core import events, followers, idempotency
 from app.providers import models as providers
 from app.schedules import models as schedules
+from app.webhooks import models as webhooks
 
 __all__ = [
     "auth",
@@ -26,4 +27,5 @@ __all__ = [
     "schedules",
     "series",
     "waitlist",
+    "webhooks",
 ]

@@ -24,6 +24,8 @@ class Permission(StrEnum):
     AUDIT_READ = "audit:read"
     REPORTS_READ = "reports:read"
     EVENTS_READ = "events:read"
+    WEBHOOKS_READ = "webhooks:read"
+    WEBHOOKS_WRITE = "webhooks:write"
 
 
 DESCRIPTIONS: dict[Permission, str] = {
@@ -43,6 +45,8 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.AUDIT_READ: "Read the audit log.",
     Permission.REPORTS_READ: "See what is booked, how full calendars are, and who did not come.",
     Permission.EVENTS_READ: "Follow everything that happens, in full.",
+    Permission.WEBHOOKS_READ: "See webhooks, and what was sent to them.",
+    Permission.WEBHOOKS_WRITE: "Have everything that happens sent to any address.",
 }
 
 CUSTOMER, PROVIDER, ADMIN = "customer", "provider", "admin"

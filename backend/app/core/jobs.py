@@ -229,7 +229,8 @@ class JobRunner:
     """Works off the queue, on a connection of its own. Any number of them may run at once.
 
     `routines` are run at their times, by one of all the runners: `name: (cron, routine)`.
-    `followers` of the log are run beside it: most of the jobs come from them.
+    `followers` of the log are run beside it. `at_once` says of how many jobs of a name all runners
+    together work at a time, where it matters.
     """
 
     def __init__(
@@ -238,11 +239,13 @@ class JobRunner:
         handlers: Mapping[str, Handler],
         routines: Mapping[str, tuple[str, Routine]] | None = None,
         followers: Followers | None = None,
+        at_once: Mapping[str, int] | None = None,
     ) -> None:
         self._settings = settings
         self._handlers = handlers
         self._routines = routines or {}
         self._followers = followers
+        self._at_once = at_once or {}
         self._manager: QueueManager | None = None
         self._at_work: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
@@ -296,9 +299,12 @@ class JobRunner:
             manager = QueueManager(on_connection, channel=_NAMES.channel)
             executor = partial(_Executor, at_work=self._at_work)
             for name, handler in self._handlers.items():
-                manager.entrypoint(name, on_failure="hold", executor_factory=executor)(
-                    _entrypoint(handler)
-                )
+                manager.entrypoint(
+                    name,
+                    concurrency_limit=self._at_once.get(name, 0),
+                    on_failure="hold",
+                    executor_factory=executor,
+                )(_entrypoint(handler))
             # An idle runner would notice a lost connection at its next poll only.
             connection.add_termination_listener(lambda _: manager.shutdown.set())
             self._manager = manager

@@ -185,12 +185,15 @@ async def world(app: FastAPI, business: Business) -> World:
     guest.objects["token"] = booked["manage_token"]
     place = ok(await admin.post("/locations", {"name": "Here", "time_zone": "Europe/Paris"}))
     room = ok(await admin.post("/resources", {"name": "Room", "kind": "room"}))
+    hook = {"url": "https://example.com/hooks", "events": ["*"]}
+    webhook = ok(await admin.post("/webhooks", hook))
     shop = {
         "service_id": service["id"],
         "provider_id": hers["id"],
         "location_id": place["id"],
         "resource_id": room["id"],
         "role_id": role_id,
+        "webhook_id": webhook["id"],
         "service": service["id"],
         "provider": hers["id"],
     }

@@ -123,6 +123,15 @@ NEEDED: dict[str, Permission | str] = {
     "admin_reports_no_shows": Permission.REPORTS_READ,
     "admin_audit_log": Permission.AUDIT_READ,
     "events_list": Permission.EVENTS_READ,
+    "webhooks_list": Permission.WEBHOOKS_READ,
+    "webhooks_get": Permission.WEBHOOKS_READ,
+    "webhooks_deliveries_list": Permission.WEBHOOKS_READ,
+    "webhooks_create": Permission.WEBHOOKS_WRITE,
+    "webhooks_update": Permission.WEBHOOKS_WRITE,
+    "webhooks_delete": Permission.WEBHOOKS_WRITE,
+    "webhooks_rotate": Permission.WEBHOOKS_WRITE,
+    "webhooks_test": Permission.WEBHOOKS_WRITE,
+    "webhooks_deliveries_replay": Permission.WEBHOOKS_WRITE,
 }
 # These end sessions, so they come last, each with a new one.
 ENDING = ("auth_logout", "auth_logout_all")
