@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -88,10 +88,17 @@ def running_server(**settings: str) -> Iterator[Server]:
         yield Server(f"http://{HOST}:{port}", port, environment, postgres, valkey, api)
 
 
-def serve(command: list[str], port: int, environment: Mapping[str, str], log: Path) -> Process:
+def serve(
+    command: list[str],
+    port: int,
+    environment: Mapping[str, str],
+    log: Path,
+    *,
+    options: Sequence[str] = SERVE_OPTIONS,
+) -> Process:
     """Start an application under uvicorn, as `make run` does, and wait for its `/health`."""
     process = Process(
-        [*command, "--host", HOST, "--port", str(port), *SERVE_OPTIONS],
+        [*command, "--host", HOST, "--port", str(port), *options],
         environment=environment,
         cwd=BACKEND,
         log=log,
