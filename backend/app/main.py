@@ -29,12 +29,14 @@ from app.availability.routes import router as availability
 from app.availability.time_off_routes import router as time_off
 from app.bookings.action_routes import router as booking_actions
 from app.bookings.commitments import BookingCommitments
+from app.bookings.feed_routes import router as feeds
 from app.bookings.hold_routes import router as holds
 from app.bookings.limits import limits as booking_limits
 from app.bookings.manage_routes import router as manage
 from app.bookings.personal_data import (
     BookingsOfGuests,
     BookingsOfPeople,
+    FeedsOfPeople,
     SeriesOfPeople,
     WaitlistOfPeople,
 )
@@ -123,6 +125,7 @@ PERSONAL_DATA: tuple[PersonalData, ...] = (
     BookingsOfPeople(),
     SeriesOfPeople(),
     WaitlistOfPeople(),
+    FeedsOfPeople(),
     TimeOffOfPeople(),  # while the calendar still says whose it is
     CalendarsOfPeople(),
     EventsAboutPeople(),
@@ -328,6 +331,7 @@ def _api(prefix: str, *, api_keys_enabled: bool) -> list[BaseRoute]:
         manage,
         series,
         waitlist,
+        feeds,
         auth,
         mfa,
         services,

@@ -3,6 +3,7 @@
 from app.auth import mfa_models as mfa
 from app.auth import models as auth
 from app.availability import models as availability
+from app.bookings import feed_models as feeds
 from app.bookings import hold_models as holds
 from app.bookings import models as bookings
 from app.bookings import series_models as series
@@ -19,6 +20,7 @@ __all__ = [
     "bookings",
     "catalog",
     "events",
+    "feeds",
     "followers",
     "holds",
     "idempotency",

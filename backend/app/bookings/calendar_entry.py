@@ -20,6 +20,7 @@ from app.bookings.rules import OCCUPYING, RELEASED, Status
 from app.bookings.schemas import BookingOut
 from app.bookings.zone_definition import zone_definition
 
+MEDIA_TYPE: Final = "text/calendar; charset=utf-8"
 PRODUCT: Final = "-//Oneslot//Bookings//EN"
 HOUR_BEFORE: Final = timedelta(hours=1)
 _ESCAPES: Final = str.maketrans({"\\": r"\\", ";": r"\;", ",": r"\,", "\n": r"\n"})

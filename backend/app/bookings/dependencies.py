@@ -15,6 +15,7 @@ from app.availability.dependencies import Availability, AvailabilityReader
 from app.availability.service import AvailabilityService
 from app.availability.vacancy_service import VacancyService
 from app.bookings.action_service import ActionService
+from app.bookings.feed_service import FeedService
 from app.bookings.hold_service import Holder, HoldService, Proof
 from app.bookings.manage_service import ManageService
 from app.bookings.manage_tokens import ManageTokens
@@ -33,6 +34,12 @@ GUEST_BOOKINGS: Final = Limits(
 )
 MANAGE: Final = Limits(
     address=Policy("manage", 120, QUARTER), overall=Policy("manage-overall", 6000, MINUTE)
+)
+FEEDS: Final = Limits(
+    # Full answers; those that have not changed cost next to nothing.
+    account=Policy("calendar-feed", 60, HOUR),
+    address=Policy("calendar-feeds", 600, QUARTER),
+    overall=Policy("calendar-feeds-overall", 6000, MINUTE),
 )
 
 manage_throttled = throttled(MANAGE)
@@ -95,6 +102,18 @@ async def series_reader(
 
 Series = Annotated[SeriesService, Depends(series)]
 SeriesReader = Annotated[SeriesService, Depends(series_reader)]
+
+
+async def feeds(session: Session, clock: AppClock, settings: AppSettings) -> FeedService:
+    return FeedService(session, settings, clock)
+
+
+async def feeds_reader(session: ReadSession, clock: AppClock, settings: AppSettings) -> FeedService:
+    return FeedService(session, settings, clock)
+
+
+Feeds = Annotated[FeedService, Depends(feeds)]
+FeedsReader = Annotated[FeedService, Depends(feeds_reader)]
 
 
 async def holds(

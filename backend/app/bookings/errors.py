@@ -15,6 +15,7 @@ class PolicyReason(StrEnum):
     RESCHEDULE_DEADLINE_PASSED = "reschedule_deadline_passed"
     RESCHEDULE_LIMIT_REACHED = "reschedule_limit_reached"
     TOO_MANY_ENTRIES = "too_many_entries"
+    TOO_MANY_FEEDS = "too_many_feeds"
     TOO_EARLY = "too_early"
     """Nobody checks in the day before, or stays away from what has not begun."""
     TOO_MANY_HOLDS = "too_many_holds"

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bookings import (
+    feed_repository,
     manage_repository,
     repository,
     series_repository,
@@ -123,6 +124,21 @@ class WaitlistOfPeople:
     async def erase(self, session: AsyncSession, user_id: UUID, actor: Actor) -> None:  # noqa: ARG002 - the port's
         """What is being offered to them is free again when its time is up."""
         await waitlist_repository.forget(session, user_id)
+
+
+class FeedsOfPeople:
+    """The addresses from which somebody's calendars read."""
+
+    section = "calendar_feeds"
+
+    async def export(self, session: AsyncSession, user_id: UUID) -> Records:
+        return [
+            {"id": f.id, "shows": f.shows, "name": f.name, "created_at": f.created_at}
+            for f in await feed_repository.of_user(session, user_id)
+        ]
+
+    async def erase(self, session: AsyncSession, user_id: UUID, actor: Actor) -> None:  # noqa: ARG002 - the port's
+        await feed_repository.forget(session, user_id)
 
 
 class BookingsOfGuests:

@@ -8,7 +8,7 @@ from fastapi import Query, Request, Response, status
 from app.auth.dependencies import CurrentPrincipal, Idempotent
 from app.auth.errors import EmailDomainNotAllowed
 from app.availability.errors import NoSeatsLeft, SlotHeld, SlotTaken, SlotUnavailable
-from app.bookings.calendar_entry import Person, customers_entry, published
+from app.bookings.calendar_entry import MEDIA_TYPE, Person, customers_entry, published
 from app.bookings.dependencies import (
     BookerOrVisitor,
     Bookings,
@@ -39,7 +39,7 @@ from app.core.schemas import Instant
 
 
 class CalendarResponse(Response):
-    media_type = "text/calendar; charset=utf-8"
+    media_type = MEDIA_TYPE
 
 
 router = ApiRouter(prefix="/bookings", tags=["bookings"])

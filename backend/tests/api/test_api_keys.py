@@ -735,6 +735,9 @@ SESSION_ONLY = {
     "auth_mfa_totp_start",
     "auth_sessions_end",
     "auth_sessions_list",
+    "calendar_feeds_create",
+    "calendar_feeds_list",
+    "calendar_feeds_revoke",
 }
 
 

@@ -25,7 +25,7 @@ QUERY = {
     "provider_id": "provider",
 }
 REPORTS = {"start": DAY, "end": DAY}
-UNCHANGING = frozenset({"system_health", "system_ready"})
+UNCHANGING = frozenset({"admin_exports_bookings", "system_health", "system_ready"})
 """What is new each time: they have no entity tag."""
 IN_FULL = frozenset({"booking_series_get", "manage_get"})
 """What changes with time too: the tag does not tell all, so there is no 304."""
@@ -63,7 +63,7 @@ class Operation:
         if not objects.keys() >= set(self.parameters):
             return None
         path = self.path.format_map(objects)
-        given = REPORTS if self.name.startswith("admin_reports") else QUERY
+        given = REPORTS if self.name.startswith(("admin_exports", "admin_reports")) else QUERY
         return path, {name: shop.get(given[name], given[name]) for name in self.query}
 
 
@@ -79,9 +79,13 @@ class World:
         seen = {caller}
         if caller == "admin":
             seen |= set(self.people)
+        if about == "calendar_feeds_get":  # so may who has this address; pia's says who comes
+            seen |= {owner.name, "bob"} if owner.name == "pia" else {owner.name}
         if about == "manage_get":
             seen.add(owner.name)  # who has the link may know whose it is
-        of_bookings = about.startswith(("bookings_", "booking_series_", "waitlist_"))
+        of_bookings = about.startswith(
+            ("admin_exports_bookings", "bookings_", "booking_series_", "waitlist_")
+        )
         if caller == "staff" and of_bookings:
             seen |= set(self.people)
         if caller == "pia" and about.startswith(("bookings_", "booking_series_")):
@@ -154,6 +158,17 @@ async def busy(someone: Person, service: str, provider: str, hour: int) -> None:
     windows = [{"start": f"2026-03-07T{hour:02}:00:00Z", "end": "2026-03-07T23:00:00Z"}]
     entry = {"service_id": service, "windows": windows}
     someone.canaries.add(ok(await caller.post("/waitlist", entry))["id"])
+    await subscribe(someone, "bookings")
+
+
+async def subscribe(someone: Person, shows: str) -> None:
+    """Let them have a calendar feed, whose address only they know."""
+    assert someone.caller is not None
+    feed = {"shows": shows, "name": f"{someone.word}'s phone"}
+    made = ok(await someone.caller.post("/calendar-feeds", feed))
+    token = made["url"].rpartition("/")[2].removesuffix(".ics")
+    someone.canaries |= {made["id"], token}
+    someone.objects["token"] = token
 
 
 @pytest.fixture
@@ -175,6 +190,7 @@ async def world(app: FastAPI, business: Business) -> World:
     ok(await pia.caller.post(f"/providers/{hers['id']}/time-off", away))
     await busy(ada, service["id"], other["id"], 10)
     await busy(bob, service["id"], hers["id"], 13)
+    await subscribe(pia, "calendar")
     guest = Person("guest")
     guest.canaries.add(guest.word)
     details = {"name": guest.word, "email": f"{guest.word}@example.com"}

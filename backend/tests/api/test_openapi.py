@@ -35,6 +35,7 @@ PUBLIC = {
     "availability_next",
     "availability_explain",
     "bookings_create",
+    "calendar_feeds_get",
     "holds_create",
     "holds_end",
     "holds_extend",
@@ -69,7 +70,7 @@ UNREPEATABLE = {
     "auth_mfa_recovery_codes_renew",
 }
 # What they end has no version: it is there or it is not.
-UNVERSIONED = {"auth_sessions_end", "auth_mfa_disable"}
+UNVERSIONED = {"auth_sessions_end", "calendar_feeds_revoke", "auth_mfa_disable"}
 
 
 class Operation(NamedTuple):
@@ -145,6 +146,7 @@ def test_it_says_what_it_does(operation: Operation) -> None:
 FILES = {
     "admin_exports_bookings": "text/csv",
     "bookings_calendar": "text/calendar; charset=utf-8",
+    "calendar_feeds_get": "text/calendar; charset=utf-8",
 }
 
 
