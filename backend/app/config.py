@@ -35,7 +35,7 @@ MINIMUM_BCRYPT_ROUNDS = 10
 UNIX_SOCKETS = "unix"
 """In TRUSTED_PROXIES: whoever calls through a Unix socket, and so has no address."""
 
-_STRING_LIST = TypeAdapter(list[str])
+_LIST = TypeAdapter(list[str | int])
 _ORIGIN = re.compile(r"(https?)://([^\s/?#@:\[\]]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?")
 _ALLOWED_HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?\.?|\[[0-9a-f:.]+\]")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -47,7 +47,7 @@ def _split(value: object) -> object:
         return value
     text = value.strip()
     if text.startswith("["):
-        return _STRING_LIST.validate_json(text)
+        return _LIST.validate_json(text)
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
@@ -90,7 +90,15 @@ class Settings(BaseSettings):
         HttpUrl("http://localhost:5173"),
         description="The single-page app: an allowed CORS origin, and where links in mails point.",
     )
+    BACKEND_HOST: HttpUrl | None = Field(
+        None, description="Where mail programs reach the API; default: FRONTEND_HOST."
+    )
     BUSINESS_TIME_ZONE: str = Field("UTC", description="IANA zone used where nothing else says.")
+    DEFAULT_LOCALE: str = Field(
+        "en",
+        pattern=r"^(en|fr|es|de)(-[A-Z]{2})?$",
+        description="Language of mails to who has set none: en, fr, es or de, such as `fr-CA`.",
+    )
 
     # --- Tokens and passwords ----------------------------------------------------------------
     SECRET_KEY: SecretStr = Field(
@@ -227,6 +235,13 @@ class Settings(BaseSettings):
         15, ge=1, le=1440, description="How long a time is kept for who waited for it."
     )
 
+    REMINDER_MINUTES: Annotated[tuple[Annotated[int, Field(ge=1, le=525_600)], ...], NoDecode] = (
+        Field(
+            (1440, 60),
+            max_length=10,
+            description="Minutes before a booking to remind of it, where its service does not say.",
+        )
+    )
     GUEST_DATA_RETENTION_DAYS: int = Field(
         365,
         ge=0,
@@ -252,6 +267,7 @@ class Settings(BaseSettings):
         "WEBHOOK_ALLOWED_NETWORKS",
         "BACKEND_CORS_ORIGINS",
         "ALLOWED_EMAIL_DOMAINS",
+        "REMINDER_MINUTES",
         mode="before",
     )
     @classmethod

@@ -8,6 +8,8 @@ from app.core.followers import Followers
 from app.core.jobs import JobRunner
 from app.core.mail import Mailer
 from app.database import Database
+from app.notifications.following import Notifying
+from app.notifications.jobs import NotificationJobs
 from app.webhooks.jobs import WebhookJobs
 
 
@@ -15,13 +17,17 @@ def job_runner(settings: Settings, database: Database, clock: Clock) -> JobRunne
     """A runner that knows every job and every follower of this release."""
     mailer = Mailer(settings, clock)
     accounts = AccountMails(database, mailer, settings, clock)
-    bookings = BookingJobs(database, mailer, settings, clock)
+    bookings = BookingJobs(database, settings, clock)
     waitlist = WaitlistJobs(database, mailer, settings, clock)
+    notifications = NotificationJobs(database, mailer, settings, clock)
     webhooks = WebhookJobs(database, settings, clock)
+    working = (accounts, bookings, waitlist, notifications, webhooks)
+    repeating = (bookings, waitlist, notifications, webhooks)
+    followers = [Notifying(settings, clock).follower, webhooks.follower]
     return JobRunner(
         settings,
-        {**accounts.handlers, **bookings.handlers, **waitlist.handlers, **webhooks.handlers},
-        {**bookings.routines, **waitlist.routines, **webhooks.routines},
-        Followers(database, [webhooks.follower]),
+        {name: handler for room in working for name, handler in room.handlers.items()},
+        {name: routine for room in repeating for name, routine in room.routines.items()},
+        Followers(database, followers),
         webhooks.at_once,
     )

@@ -88,6 +88,8 @@ from app.core.unit_of_work import should_retry
 from app.core.verified_addresses import AddressListener
 from app.database import Database
 from app.jobs import job_runner
+from app.notifications.personal_data import NotificationsToPeople, PreferencesOfPeople
+from app.notifications.routes import router as notifications
 from app.providers.personal_data import CalendarsOfPeople
 from app.providers.routes import assignments, providers
 from app.schedules.override_routes import router as overrides
@@ -128,6 +130,8 @@ PERSONAL_DATA: tuple[PersonalData, ...] = (
     FeedsOfPeople(),
     TimeOffOfPeople(),  # while the calendar still says whose it is
     CalendarsOfPeople(),
+    NotificationsToPeople(),
+    PreferencesOfPeople(),
     EventsAboutPeople(),
     AnswersToPeople(),
 )
@@ -334,6 +338,7 @@ def _api(prefix: str, *, api_keys_enabled: bool) -> list[BaseRoute]:
         feeds,
         auth,
         mfa,
+        notifications,
         services,
         locations,
         resources,

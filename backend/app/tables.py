@@ -10,6 +10,7 @@ from app.bookings import series_models as series
 from app.bookings import waitlist_models as waitlist
 from app.catalog import models as catalog
 from app.core import events, followers, idempotency
+from app.notifications import models as notifications
 from app.providers import models as providers
 from app.schedules import models as schedules
 from app.webhooks import models as webhooks
@@ -25,6 +26,7 @@ __all__ = [
     "holds",
     "idempotency",
     "mfa",
+    "notifications",
     "providers",
     "schedules",
     "series",

@@ -98,3 +98,8 @@ def token_of(mail: EmailMessage) -> str:
     plain, html = texts(mail)
     (token,) = {match for text in (plain, html) for match in _TOKEN.findall(text)}
     return str(token)
+
+
+def newest_token(mails: list[EmailMessage]) -> str:
+    """The token of the last of these mails that has one: notices come without."""
+    return token_of(next(mail for mail in reversed(mails) if "#token=" in texts(mail)[0]))

@@ -1,6 +1,6 @@
 """calendar feeds
 
-Revision: 0012, after 0009
+Revision: 0012, after 0011
 Created: 2026-11-21 07:45:10.214807+00:00
 """
 
@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0012"
-down_revision = "0009"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 

@@ -15,13 +15,15 @@ from app.auth.models import Purpose
 from app.config import Settings
 from app.core.clock import Clock
 from app.core.jobs import Handler
-from app.core.mail import Letter, Mailer
+from app.core.letters import Letter, set_letter
+from app.core.mail import Mailer
+from app.core.words import words_for
 from app.database import Database
 
 log = structlog.get_logger(__name__)
 
 _PATHS = {Purpose.VERIFY_EMAIL: "verify-email", Purpose.RESET_PASSWORD: "reset-password"}
-_LETTERS = {
+_DRAFTS = {
     Purpose.VERIFY_EMAIL: mails.verification,
     Purpose.RESET_PASSWORD: mails.password_reset,
 }
@@ -35,6 +37,7 @@ class AccountMails:
         self._mailer = mailer
         self._tokens = LinkTokens(settings)
         self._project = settings.PROJECT_NAME
+        self._locale = settings.DEFAULT_LOCALE
         # Never the request's Host, which whoever sends the request can choose.
         self._frontend = str(settings.FRONTEND_HOST).rstrip("/")
         self._clock = clock
@@ -74,13 +77,17 @@ class AccountMails:
             MailNotSent, MailRefused.
         """
         async with self._database.reading() as session:
-            address = await repository.address_of_subject(session, event_id)
-        if address is not None:
-            letter = mails.account_exists(self._project, f"{self._frontend}/login")
-            await self._mailer.send(letter, to=address, reference=f"event.{event_id}")
+            owner = await repository.subject_of(session, event_id)
+        if owner is not None:
+            say = words_for(owner.locale, self._locale)
+            draft = mails.account_exists(say, self._project, f"{self._frontend}/login")
+            letter = set_letter(draft, say, self._project)
+            await self._mailer.send(letter, to=owner.email, reference=f"event.{event_id}")
 
     def _letter(self, link: Link, token: str) -> Letter:
         # Behind the #, so that it reaches the page and no server's log, nor a Referer.
         url = f"{self._frontend}/{_PATHS[link.purpose]}#token={token}"
         minutes = int(LIFETIMES[link.purpose].total_seconds() // 60)
-        return _LETTERS[link.purpose](self._project, url, minutes)
+        say = words_for(link.locale, self._locale)
+        draft = _DRAFTS[link.purpose](say, self._project, url, minutes)
+        return set_letter(draft, say, self._project)

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.models import OneTimeToken, Purpose, User
 from app.core.events import ANONYMOUS, Event, recording_each
+from app.database import AnyRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,11 @@ class Link:
     used_at: datetime | None
     email: str
     name: str
+    locale: str | None
     is_active: bool
 
 
-_LINKS = select(OneTimeToken, User.email, User.name, User.is_active).join(
+_LINKS = select(OneTimeToken, User.email, User.name, User.locale, User.is_active).join(
     User, User.id == OneTimeToken.user_id
 )
 
@@ -106,13 +108,16 @@ async def verify_email(session: AsyncSession, user_id: UUID, email: str) -> bool
     return verified.first() is not None
 
 
-async def address_of_subject(session: AsyncSession, event_id: UUID) -> str | None:
-    """The address of the active account that an event is about."""
-    return await session.scalar(
-        select(User.email)
-        .join(Event, Event.subject_id == User.id)
-        .where(Event.id == event_id, User.is_active)
-    )
+async def subject_of(session: AsyncSession, event_id: UUID) -> AnyRow | None:
+    """The active account that an event is about: its address, and the locale."""
+    row: AnyRow | None = (
+        await session.execute(
+            select(User.email, User.locale)
+            .join(Event, Event.subject_id == User.id)
+            .where(Event.id == event_id, User.is_active)
+        )
+    ).one_or_none()
+    return row
 
 
 def _issuing(
@@ -144,7 +149,7 @@ async def _one(session: AsyncSession, statement: Select[*tuple[Any, ...]]) -> Li
     row = (await session.execute(statement.execution_options(populate_existing=True))).one_or_none()
     if row is None:
         return None
-    token, email, name, is_active = row
+    token, email, name, locale, is_active = row
     return Link(
         id=token.id,
         user_id=token.user_id,
@@ -156,5 +161,6 @@ async def _one(session: AsyncSession, statement: Select[*tuple[Any, ...]]) -> Li
         used_at=token.used_at,
         email=email,
         name=name,
+        locale=locale,
         is_active=is_active,
     )

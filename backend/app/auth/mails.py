@@ -4,43 +4,62 @@ Nothing in them was typed by whoever caused them: before an address is verified,
 that a stranger may send to anybody in our name.
 """
 
-from app.core.mail import Letter, linking_letter
+from app.core.letters import Draft, Link
+from app.core.words import Words
 
 
-def verification(project: str, link: str, minutes: int) -> Letter:
-    return linking_letter(
-        f"Confirm your address for {project}",
-        [f"Somebody, probably you, gave this address to {project}. Please confirm it is yours."],
-        "Confirm my address",
-        link,
-        [
-            f"The link works once, within {minutes} minutes.",
-            "If it was not you, ignore this mail: nothing will happen.",
+def verification(say: Words, project: str, link: str, minutes: int) -> Draft:
+    return Draft(
+        subject=say("Confirm your address for {project}", project=project),
+        before=[
+            say(
+                "Somebody, probably you, gave this address to {project}."
+                " Please confirm it is yours.",
+                project=project,
+            )
+        ],
+        link=Link(say("Confirm my address"), link),
+        after=[
+            say("The link works once, within {duration}.", duration=say.duration(minutes)),
+            say("If it was not you, ignore this mail: nothing will happen."),
         ],
     )
 
 
-def password_reset(project: str, link: str, minutes: int) -> Letter:
-    return linking_letter(
-        f"Set a new password for {project}",
-        [f"Somebody, probably you, asked to set a new password for your account at {project}."],
-        "Set a new password",
-        link,
-        [
-            f"The link works once, within {minutes} minutes, and logs you out everywhere.",
-            "If it was not you, ignore this mail: your password stays as it is.",
+def password_reset(say: Words, project: str, link: str, minutes: int) -> Draft:
+    return Draft(
+        subject=say("Set a new password for {project}", project=project),
+        before=[
+            say(
+                "Somebody, probably you, asked to set a new password for your account at"
+                " {project}.",
+                project=project,
+            )
+        ],
+        link=Link(say("Set a new password"), link),
+        after=[
+            say(
+                "The link works once, within {duration}, and logs you out everywhere.",
+                duration=say.duration(minutes),
+            ),
+            say("If it was not you, ignore this mail: your password stays as it is."),
         ],
     )
 
 
-def account_exists(project: str, link: str) -> Letter:
-    return linking_letter(
-        f"You have an account at {project} already",
-        [
-            f"Somebody, probably you, tried to sign up at {project} with this address.",
-            "You have an account already. Log in with it, or set a new password if you forgot it.",
+def account_exists(say: Words, project: str, link: str) -> Draft:
+    return Draft(
+        subject=say("You have an account at {project} already", project=project),
+        before=[
+            say(
+                "Somebody, probably you, tried to sign up at {project} with this address.",
+                project=project,
+            ),
+            say(
+                "You have an account already. Log in with it, or set a new password if you"
+                " forgot it."
+            ),
         ],
-        "Log in",
-        link,
-        ["If it was not you, ignore this mail: nothing has changed."],
+        link=Link(say("Log in"), link),
+        after=[say("If it was not you, ignore this mail: nothing has changed.")],
     )

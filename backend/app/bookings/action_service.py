@@ -37,7 +37,7 @@ from app.bookings.rules import (
     why_not,
 )
 from app.bookings.schemas import BookingOut, Reschedule
-from app.bookings.service import expire_in_time, mail_new_link, new_booking
+from app.bookings.service import expire_in_time, new_booking
 from app.bookings.views import booking_out, called_off, difference
 from app.bookings.waitlist_repository import announce
 from app.core.clock import Clock
@@ -278,7 +278,6 @@ class ActionService:
         await announce(self._session, [*row.provider_ids, *row.resource_ids])
         if case.action is Action.RESCHEDULE:
             await expire_in_time(self._session, moved, case.now)
-            await mail_new_link(self._session, moved)
         return booking_out(moved, case.caller, case.now)
 
     async def _taken(self, case: _Case, opening: Opening, *, requested: bool) -> AnyRow:

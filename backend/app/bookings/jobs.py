@@ -1,28 +1,27 @@
 """Bookings' jobs. Each runs outside any request, in transactions of its own."""
 
-import hmac
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
 from uuid import UUID
 
 import structlog
 
 from app.availability.service import AvailabilityService
 from app.availability.vacancy_service import VacancyService
-from app.bookings import mails, repository, waitlist_repository
+from app.bookings import mails, waitlist_repository
 from app.bookings.action_service import ActionService
 from app.bookings.hold_service import END_HOLD, HoldService
 from app.bookings.manage_tokens import ManageTokens
 from app.bookings.personal_data import BookingsOfGuests
-from app.bookings.rules import UPCOMING, status_at
-from app.bookings.service import EXPIRE, JOIN_ACCOUNT, MAIL_LINK, MAIL_NEW_LINK
+from app.bookings.service import EXPIRE, JOIN_ACCOUNT
 from app.bookings.waitlist_offer_service import MAIL_OFFER, WaitlistOfferService
 from app.bookings.waitlist_repository import OFFER, announce_all
 from app.config import Settings
 from app.core.clock import Clock
 from app.core.jobs import Handler, Routine, enqueue
+from app.core.letters import set_letter
 from app.core.mail import Mailer
+from app.core.words import words_for
 from app.database import Database
 
 log = structlog.get_logger(__name__)
@@ -32,11 +31,8 @@ _BATCH = 500
 
 
 class BookingJobs:
-    def __init__(
-        self, database: Database, mailer: Mailer, settings: Settings, clock: Clock
-    ) -> None:
+    def __init__(self, database: Database, settings: Settings, clock: Clock) -> None:
         self._database = database
-        self._mailer = mailer
         self._settings = settings
         self._clock = clock
 
@@ -46,8 +42,6 @@ class BookingJobs:
             EXPIRE: self.expire,
             END_HOLD: self.end_hold,
             JOIN_ACCOUNT: self.join_account,
-            MAIL_LINK: self.mail_link,
-            MAIL_NEW_LINK: partial(self.mail_link, has_moved=True),
         }
 
     @property
@@ -89,32 +83,6 @@ class BookingJobs:
             left = await holds.end_if_due(hold_id)
             if left is not None:
                 await enqueue(session, END_HOLD, hold_id, after=left)
-
-    async def mail_link(self, booking_id: UUID, *, has_moved: bool = False) -> None:
-        """Mail a guest the link to the booking, while there is something to be done with it.
-
-        No connection is held while the mail server is spoken to. Whatever makes it run twice, the
-        mail has the token that is good by then, and one Message-ID for each time the booking had.
-
-        Raises:
-            MailNotSent, MailRefused.
-        """
-        async with self._database.reading() as session:
-            row = await repository.view(session, booking_id)
-        if row is None or row.manage_salt is None:
-            return
-        tokens = ManageTokens(self._settings)
-        token = tokens.derive(row.id, row.manage_salt)
-        is_current = hmac.compare_digest(tokens.digest(token), row.manage_digest)
-        if not is_current or status_at(row, self._clock()) not in UPCOMING:
-            log.info("manage_link_outdated", booking_id=str(booking_id))
-            return
-        # Behind the #, so that it reaches the page and no server's log, nor a Referer.
-        frontend = str(self._settings.FRONTEND_HOST).rstrip("/")
-        link = f"{frontend}/manage#token={token}"
-        letter = mails.booked(self._settings.PROJECT_NAME, row, link, has_moved=has_moved)
-        reference = f"booking.{row.id}.{row.sequence}"
-        await self._mailer.send(letter, to=row.guest_email, reference=reference)
 
 
 class WaitlistJobs:
@@ -168,6 +136,8 @@ class WaitlistJobs:
             row = await waitlist_repository.offer_to_mail(session, entry_id, self._clock())
         if row is None:
             return
-        frontend = str(self._settings.FRONTEND_HOST).rstrip("/")
-        letter = mails.offered(self._settings.PROJECT_NAME, row, f"{frontend}/waitlist/{row.id}")
+        project, frontend = self._settings.PROJECT_NAME, str(self._settings.FRONTEND_HOST)
+        say = words_for(row.customer_locale, self._settings.DEFAULT_LOCALE)
+        link = f"{frontend.rstrip('/')}/waitlist/{row.id}"
+        letter = set_letter(mails.offered(say, project, row, link), say, project)
         await self._mailer.send(letter, to=row.customer_email, reference=f"hold.{row.offer_id}")

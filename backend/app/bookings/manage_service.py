@@ -56,7 +56,7 @@ class ManageService:
     ) -> tuple[BookingOut, str]:
         """Move it: see `ActionService.reschedule`; also the token that is good from now on.
 
-        The token's row adds two round trips, and the mail another one.
+        The token's row adds two round trips.
         """
         booking_id = await self._booking_of(token, lock=True)
         booking = await self._actions.reschedule(booking_id, wanted, seen, GUEST)

@@ -57,9 +57,6 @@ from app.database import AnyRow
 
 EXPIRE = "booking.expire"
 """The job that ends a booking's wait for approval."""
-MAIL_LINK = "booking.mail_link"
-MAIL_NEW_LINK = "booking.mail_new_link"
-"""The jobs that mail a guest the link to a booking that is new, or has moved."""
 JOIN_ACCOUNT = "booking.join_account"
 """The job that looks whether the guest's address is an account's."""
 
@@ -297,7 +294,6 @@ class BookingService:
             jobs.append(NewJob(EXPIRE, booking["id"], booking["expires_at"] - now))
         if booking["guest_email"] is not None:
             later = timedelta(seconds=_random.uniform(0, self._settings.ACCOUNT_MAIL_DELAY_SECONDS))
-            jobs.append(NewJob(MAIL_LINK, booking["id"]))
             jobs.append(NewJob(JOIN_ACCOUNT, booking["id"], later))
         return jobs
 
@@ -343,12 +339,6 @@ def customer_of(wanted_id: UUID | None, principal: Principal) -> UUID:
     if not principal.may(Permission.BOOKINGS_WRITE_ALL):
         raise Forbidden("Only staff book for others.")
     return wanted_id
-
-
-async def mail_new_link(session: AsyncSession, booking: AnyRow) -> None:
-    """Have a guest mailed the link to what has moved; one round trip, none for a customer's."""
-    if booking.manage_salt is not None:
-        await enqueue(session, MAIL_NEW_LINK, booking.id)
 
 
 def _source(customer_id: UUID | None, principal: Principal | None) -> str:

@@ -240,7 +240,11 @@ async def offer_to_mail(session: AsyncSession, entry_id: UUID, now: datetime) ->
     """An offer that is good at `now`, with the address of whom it is made to."""
     statement = (
         entries(now)
-        .add_columns(User.email.label("customer_email"), User.time_zone.label("customer_zone"))
+        .add_columns(
+            User.email.label("customer_email"),
+            User.time_zone.label("customer_zone"),
+            User.locale.label("customer_locale"),
+        )
         .join(User, User.id == WaitlistEntry.customer_id)
         .where(WaitlistEntry.id == entry_id, Hold.id.is_not(None))
     )

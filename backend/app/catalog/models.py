@@ -28,6 +28,7 @@ class Service(Versioned, Base):
         CheckConstraint("cancel_until_minutes >= 0", name="cancel_until_not_negative"),
         CheckConstraint("reschedule_until_minutes >= 0", name="reschedule_until_not_negative"),
         CheckConstraint("max_reschedules >= 0", name="max_reschedules_not_negative"),
+        CheckConstraint("0 < ALL (reminder_minutes)", name="reminders_before_start"),
         CheckConstraint("capacity > 0", name="capacity_positive"),
         CheckConstraint("approval IN ('automatic', 'required')", name="approval_known"),
         CheckConstraint(
@@ -71,6 +72,7 @@ class Service(Versioned, Base):
     resource_requirements: Mapped[list[dict[str, Any]]] = mapped_column(
         JSONB(), server_default="[]"
     )
+    reminder_minutes: Mapped[list[int] | None] = mapped_column(ARRAY(Integer()))
     price_amount: Mapped[int | None]
     price_currency: Mapped[str | None]
     is_active: Mapped[bool] = mapped_column(server_default="true")

@@ -41,6 +41,11 @@ Limit = Annotated[int, Field(ge=1, le=10_000)]
 LocationIds = Annotated[
     list[UUID], AfterValidator(lambda ids: list(dict.fromkeys(ids))), Field(max_length=100)
 ]
+ReminderMinutes = Annotated[
+    list[Annotated[int, Field(ge=1, le=_YEAR)]],
+    AfterValidator(lambda minutes: sorted(set(minutes), reverse=True)),
+    Field(max_length=10),
+]
 
 
 class Money(Input):
@@ -200,6 +205,13 @@ class ServiceCreate(Input):
         default_factory=list, description="Where it is given; none: wherever its providers are."
     )
     resource_requirements: ResourceRequirements = Field(default_factory=list)
+    reminder_minutes: ReminderMinutes | None = Field(
+        None,
+        description=(
+            "How long before a booking its customer is reminded; []: never; null: as everywhere."
+        ),
+        examples=[[1440, 60]],
+    )
     is_active: bool = True
 
     @model_validator(mode="after")
@@ -235,6 +247,7 @@ class ServicePatch(Input):
     questions: Questions = UNCHANGED
     location_ids: LocationIds = UNCHANGED
     resource_requirements: ResourceRequirements = UNCHANGED
+    reminder_minutes: ReminderMinutes | None = None
     is_active: bool = UNCHANGED
 
 
@@ -263,6 +276,7 @@ class ServiceOut(Output):
     questions: list[Question]
     location_ids: list[UUID]
     resource_requirements: list[ResourceRequirement]
+    reminder_minutes: list[int] | None
     is_active: bool
     version: Version
     created_at: datetime

@@ -4,7 +4,6 @@ The standard library's header classes refuse line breaks, so no value can become
 own; and it puts the HTML after the plain text, where clients look for the better version first.
 """
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.errors import MessageError
@@ -12,7 +11,6 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
-from html import escape
 
 import structlog
 from aiosmtplib.errors import SMTPDataError, SMTPException, SMTPRecipientsRefused
@@ -23,6 +21,7 @@ from fastapi_mail.errors import ConnectionErrors
 from app.config import Settings
 from app.core.clock import Clock
 from app.core.jobs import GiveUp
+from app.core.letters import Letter
 
 log = structlog.get_logger(__name__)
 
@@ -31,34 +30,11 @@ _PERMANENT = 500  # RFC 5321, 4.2.1: codes from here on will not change by tryin
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """What to say: a subject, a plain text and the same as HTML."""
+class Invitation:
+    """A calendar's part of a mail, with what is asked of the calendar (RFC 5546)."""
 
-    subject: str
-    text: str
-    html: str
-
-
-def linking_letter(
-    subject: str, before: Sequence[str], action: str, link: str, after: Sequence[str]
-) -> Letter:
-    """A letter whose point is a link: paragraphs before it, what it does, and paragraphs after."""
-    text = "\n\n".join(["Hello,", *before, f"{action}:\n{link}", *after]) + "\n"
-    paragraphs = [
-        *(f"<p>{escape(line)}</p>" for line in ("Hello,", *before)),
-        f'<p><a href="{escape(link)}">{escape(action)}</a></p>',
-        f"<p>If that does not work, copy this address:<br>{escape(link)}</p>",
-        *(f"<p>{escape(line)}</p>" for line in after),
-    ]
-    html = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{escape(subject)}</title>\n</head>\n"
-        '<body style="font: 16px/1.5 sans-serif; color: #1a1a1a; background: #ffffff">\n<main>\n'
-        f'<h1 style="font-size: 20px">{escape(subject)}</h1>\n'
-        + "\n".join(paragraphs)
-        + "\n</main>\n</body>\n</html>\n"
-    )
-    return Letter(subject, text, html)
+    method: str
+    content: bytes
 
 
 class MailNotSent(Exception):
@@ -100,13 +76,23 @@ class Mailer:
             CERT_BUNDLE=None,
         )
 
-    def compose(self, letter: Letter, *, to: str, reference: str) -> EmailMessage:
+    def compose(
+        self,
+        letter: Letter,
+        *,
+        to: str,
+        reference: str,
+        invitation: Invitation | None = None,
+        unsubscribe: str | None = None,
+    ) -> EmailMessage:
         """The mail as it will be sent.
 
         Args:
             letter: what it says.
             to: one address.
             reference: names this mail among all; sent twice, it is recognised by it.
+            invitation: for the reader's calendar, which finds it within the message.
+            unsubscribe: where a POST ends mails of this kind (RFC 8058).
 
         Raises:
             MailRefused: the address cannot stand in a mail.
@@ -122,24 +108,47 @@ class Mailer:
         message["Message-ID"] = f"<{reference}@{self._sender.domain}>"
         # Nobody's holiday notice answers it (RFC 3834).
         message["Auto-Submitted"] = "auto-generated"
+        if unsubscribe is not None:
+            message["List-Unsubscribe"] = f"<{unsubscribe}>"
+            message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
         message.set_content(letter.text)
         message.add_alternative(letter.html, subtype="html")
+        if invitation is not None:
+            _invite(message, invitation)
+        message["Content-Language"] = letter.language  # which setting the content would take away
         return message
 
-    async def send(self, letter: Letter, *, to: str, reference: str) -> None:
-        """Hand one mail to the server.
+    async def send(
+        self,
+        letter: Letter,
+        *,
+        to: str,
+        reference: str,
+        invitation: Invitation | None = None,
+        unsubscribe: str | None = None,
+    ) -> None:
+        """Hand one mail to the server; what it takes is said in `compose`.
 
         Raises:
             MailNotSent: it may be tried again.
             MailRefused: trying again is of no use.
         """
-        message = self.compose(letter, to=to, reference=reference)
+        message = self.compose(
+            letter, to=to, reference=reference, invitation=invitation, unsubscribe=unsubscribe
+        )
         if self._suppressed:
             log.info("mail_suppressed", reference=reference)
             return
         reply = await _transmit(Connection(self._config), message)
         if self._debug:
             log.info("mail_accepted", reference=reference, reply=reply)
+
+
+def _invite(message: EmailMessage, invitation: Invitation) -> None:
+    """Put it where calendars look: last among the alternatives, and as a file for those others."""
+    method, content = invitation.method, invitation.content
+    message.add_alternative(content.decode(), subtype="calendar", params={"method": method})
+    message.add_attachment(content, maintype="application", subtype="ics", filename="invite.ics")
 
 
 async def _transmit(connection: Connection, message: EmailMessage) -> str:

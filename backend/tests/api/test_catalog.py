@@ -64,6 +64,7 @@ async def test_a_service_has_sensible_defaults(admin: Caller, client: httpx.Asyn
         "questions": [],
         "location_ids": [],
         "resource_requirements": [],
+        "reminder_minutes": None,
         "is_active": True,
         "version": 1,
     }
@@ -370,6 +371,7 @@ async def test_what_a_service_may_lack_can_be_taken_away(admin: Caller) -> None:
         "slot_interval_minutes": 15,
         "booking_window_days": 0,
         "max_reschedules": 3,
+        "reminder_minutes": [2880, 30],
     }
     service = ok(await admin.post("/services", SERVICE | optional))
     assert {name: service[name] for name in optional} == optional

@@ -14,7 +14,6 @@ from app.bookings import jobs as bookings_jobs
 from app.bookings.jobs import BookingJobs
 from app.bookings.personal_data import BookingsOfGuests
 from app.config import Settings
-from app.core.mail import Mailer
 from tests.business import PASSWORD, Business, Caller, Hands, execute, ok, problem
 from tests.statements import statements
 
@@ -106,7 +105,6 @@ async def test_the_guest_is_told_nothing_of_the_account(
     jobs += " AND entrypoint LIKE 'booking.%' GROUP BY entrypoint ORDER BY entrypoint"
     assert [tuple(row) for row in await rows(app, jobs)] == [
         ("booking.join_account", 2),
-        ("booking.mail_link", 2),
     ]
 
 
@@ -221,8 +219,7 @@ async def forget(app: FastAPI, clock: Hands, **changes: Any) -> None:
     """What happens each night."""
     state = app.state
     settings = state.settings.model_copy(update=changes)
-    mailer = Mailer(settings, clock)
-    await BookingJobs(state.database, mailer, settings, clock).forget_guests()
+    await BookingJobs(state.database, settings, clock).forget_guests()
 
 
 PERSONAL = (

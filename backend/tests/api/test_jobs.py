@@ -23,8 +23,9 @@ from app.core.clock import system_clock
 from app.core.context import bound_request_id
 from app.core.ids import new_id
 from app.core.jobs import MAXIMUM_ATTEMPTS, GiveUp, JobRunner, enqueue, pause_before, running
+from app.core.letters import Letter
 from app.core.logging import configure_logging
-from app.core.mail import Letter, Mailer, MailNotSent, MailRefused
+from app.core.mail import Mailer, MailNotSent, MailRefused
 from app.core.migrations import BACKEND
 from app.jobs import job_runner
 from app.main import create_app
@@ -34,7 +35,7 @@ from tests.conftest import make_settings
 from tests.mailbox import Mailbox, texts
 
 ADA = {"name": "Ada Lovelace", "email": "ada@example.com", "password": PASSWORD}
-LETTER = Letter("Hello", "Plain text.", "<p>Some HTML.</p>")
+LETTER = Letter("Hello", "Plain text.", "<p>Some HTML.</p>", "en")
 
 
 @pytest.fixture
@@ -416,7 +417,7 @@ def test_a_sender_with_a_name_that_needs_quotes_is_quoted() -> None:
 
 
 async def test_text_in_any_script_arrives_as_it_was(mailbox: Mailbox) -> None:
-    letter = Letter("Überraschung 🎉", "Zażółć gęślą jaźń", "<p>漢字</p>")
+    letter = Letter("Überraschung 🎉", "Zażółć gęślą jaźń", "<p>漢字</p>", "pl")
     settings = make_settings(**mailbox.settings)
     await Mailer(settings, system_clock).send(letter, to="ada@example.com", reference="r")
     mail = await mailbox.next()

@@ -44,6 +44,7 @@ PUBLIC = {
     "manage_cancel",
     "manage_get",
     "manage_reschedule",
+    "notifications_unsubscribe",
     "overrides_list",
     "providers_get",
     "providers_list",
@@ -68,6 +69,7 @@ UNREPEATABLE = {
     "auth_mfa_totp_start",
     "auth_mfa_totp_confirm",
     "auth_mfa_recovery_codes_renew",
+    "notifications_unsubscribe",
 }
 # What they end has no version: it is there or it is not.
 UNVERSIONED = {"auth_sessions_end", "calendar_feeds_revoke", "auth_mfa_disable"}

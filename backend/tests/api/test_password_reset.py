@@ -11,7 +11,7 @@ from sqlalchemy import text
 from app.config import Settings
 from app.main import create_app
 from tests.business import PASSWORD, Business, Caller, Hands, execute, ok, problem, serving
-from tests.mailbox import Mailbox, texts, token_of
+from tests.mailbox import Mailbox, newest_token, texts, token_of
 from tests.statements import statements
 
 NEW_PASSWORD = "another good password"
@@ -51,7 +51,7 @@ async def log_in(client: httpx.AsyncClient, email: str, password: str) -> httpx.
 async def mailed_token(app: FastAPI, mailbox: Mailbox, ada: Caller) -> str:
     assert (await forget(ada.client, ada.user["email"])).status_code == 202
     await app.state.jobs.run_due()
-    return token_of(mailbox.mails[-1])
+    return newest_token(mailbox.mails)
 
 
 async def logged(business: Business, user_id: str) -> list[str]:

@@ -36,6 +36,10 @@ NEEDED: dict[str, Permission | str] = {
     "auth_verify_email_resend": SIGNED_IN,
     "auth_password_forgot": PUBLIC,
     "auth_password_reset": PUBLIC,
+    "notifications_get": SIGNED_IN,
+    "notifications_put": SIGNED_IN,
+    # Whose they are, the token says.
+    "notifications_unsubscribe": PUBLIC,
     "auth_mfa_get": SIGNED_IN,
     "auth_mfa_totp_start": SIGNED_IN,
     "auth_mfa_totp_confirm": SIGNED_IN,

@@ -24,7 +24,7 @@ from app.main import create_app
 from devserver.valkey import EmbeddedValkey
 from tests.business import PASSWORD, Hands, execute, ok, problem
 from tests.conftest import make_settings
-from tests.mailbox import Mailbox, token_of
+from tests.mailbox import Mailbox, newest_token
 from tests.unit.core.recorder import record_log
 
 HOME, OFFICE = "203.0.113.1", "203.0.113.2"
@@ -264,7 +264,7 @@ async def besieged(
 
 async def read_newest_link(siege: Siege, mailbox: Mailbox) -> str:
     await siege.app.state.jobs.run_due()
-    return token_of(mailbox.to(ADA)[-1])
+    return newest_token(mailbox.to(ADA))
 
 
 async def test_the_owner_gets_in_by_mail_however_long_strangers_go_on(
