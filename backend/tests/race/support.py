@@ -96,10 +96,13 @@ def environment(settings: Settings) -> dict[str, str]:
         "FIRST_SUPERUSER_PASSWORD": settings.FIRST_SUPERUSER_PASSWORD.get_secret_value(),
         "JOBS_IN_PROCESS": str(settings.JOBS_IN_PROCESS),
         "LOG_LEVEL": settings.LOG_LEVEL,
+        "MAIL_PORT": str(settings.MAIL_PORT),
+        "MAIL_SERVER": settings.MAIL_SERVER,
         "POSTGRES_DB": settings.POSTGRES_DB,
         "POSTGRES_POOL_SIZE": str(settings.POSTGRES_POOL_SIZE),
         "RATE_LIMIT_ENABLED": str(settings.RATE_LIMIT_ENABLED),
         "SECRET_KEY": settings.SECRET_KEY.get_secret_value(),
+        "WEBHOOK_ALLOWED_NETWORKS": ",".join(settings.WEBHOOK_ALLOWED_NETWORKS),
     }
 
 
