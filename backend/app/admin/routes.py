@@ -7,6 +7,7 @@ from fastapi import Depends, Query
 
 from app.admin.dependencies import AdminReader
 from app.admin.export_routes import router as exports
+from app.admin.job_routes import router as jobs
 from app.admin.report_routes import router as reports
 from app.admin.role_routes import router as roles
 from app.admin.schemas import AuditEntry, PermissionOut
@@ -23,6 +24,7 @@ router.include_router(users)
 router.include_router(roles)
 router.include_router(reports)
 router.include_router(exports)
+router.include_router(jobs)
 
 
 @router.get(

@@ -26,6 +26,8 @@ class Permission(StrEnum):
     EVENTS_READ = "events:read"
     WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_WRITE = "webhooks:write"
+    JOBS_READ = "jobs:read"
+    JOBS_MANAGE = "jobs:manage"
 
 
 DESCRIPTIONS: dict[Permission, str] = {
@@ -47,6 +49,8 @@ DESCRIPTIONS: dict[Permission, str] = {
     Permission.EVENTS_READ: "Follow everything that happens, in full.",
     Permission.WEBHOOKS_READ: "See webhooks, and what was sent to them.",
     Permission.WEBHOOKS_WRITE: "Have everything that happens sent to any address.",
+    Permission.JOBS_READ: "See what the job queue holds.",
+    Permission.JOBS_MANAGE: "Repeat or give up jobs that failed.",
 }
 
 CUSTOMER, PROVIDER, ADMIN = "customer", "provider", "admin"

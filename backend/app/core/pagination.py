@@ -62,7 +62,7 @@ def sorted_by(*names: str) -> Any:  # noqa: ANN401 - what FastAPI's own `Query` 
 class Keyset:
     """How one resource may be sorted: names that clients use, and the columns behind them."""
 
-    id: InstrumentedAttribute[UUID]
+    id: InstrumentedAttribute[UUID] | ColumnElement[int]
     columns: Mapping[str, InstrumentedAttribute[Any] | ColumnElement[Any]]
 
     async def page(
@@ -102,13 +102,14 @@ class Keyset:
 
     def _decode(
         self, cursor: str, sort: str, column: InstrumentedAttribute[Any] | ColumnElement[Any]
-    ) -> tuple[object, UUID]:
+    ) -> tuple[object, object]:
         try:
             padded = cursor + "=" * (-len(cursor) % 4)
             wanted, value, last_id = json.loads(base64.b64decode(padded, b"-_", validate=True))
             if wanted != sort:
                 raise ValueError
-            return _typed(value, column.type.python_type), UUID(last_id)
+            kinds = column.type.python_type, self.id.type.python_type
+            return _typed(value, kinds[0]), _typed(last_id, kinds[1])
         except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError):
             raise ValidationFailed.at("#/cursor", "not a cursor of this list") from None
 
@@ -125,15 +126,21 @@ def _typed(value: object, kind: type) -> object:
     if kind is str and isinstance(value, str) and "\0" not in value:
         value.encode()
         return value
+    if kind is UUID and isinstance(value, str):
+        return UUID(value)
     if kind is int and type(value) is int and abs(value) < 2**63:
         return value
     raise ValueError
 
 
 def _encode(sort: str, row: Mapping[Any, Any]) -> str:
-    value = row["_sort_key"]
+    value, last_id = row["_sort_key"], row["_sort_id"]
     text = json.dumps(
-        [sort, value.isoformat() if isinstance(value, date) else value, str(row["_sort_id"])],
+        [
+            sort,
+            value.isoformat() if isinstance(value, date) else value,
+            str(last_id) if isinstance(last_id, UUID) else last_id,
+        ],
         separators=(",", ":"),
         ensure_ascii=False,
     )

@@ -72,7 +72,12 @@ UNREPEATABLE = {
     "notifications_unsubscribe",
 }
 # What they end has no version: it is there or it is not.
-UNVERSIONED = {"auth_sessions_end", "calendar_feeds_revoke", "auth_mfa_disable"}
+UNVERSIONED = {
+    "auth_sessions_end",
+    "auth_mfa_disable",
+    "admin_jobs_discard",
+    "calendar_feeds_revoke",
+}
 
 
 class Operation(NamedTuple):
