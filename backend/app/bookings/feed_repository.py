@@ -20,6 +20,7 @@ from sqlalchemy import (
     delete,
     func,
     literal_column,
+    not_,
     or_,
     select,
 )
@@ -114,10 +115,14 @@ def _shown(whose: ColumnElement[bool]) -> Select[Any]:
     )
 
 
+_feed, _owner, _calendar = aliased(CalendarFeed), aliased(User), aliased(Provider)
+
+
 def _fingerprint(whose: ColumnElement[bool]) -> ScalarSelect[Any]:
-    """Changes whenever one of the bookings does, or a name in one."""
+    """Changes whenever one of the bookings of `_feed` does, or a name in one."""
     colleague = aliased(Provider)
-    shown = _shown(whose).subquery()
+    # Said twice: what stands in FROM is not seen by itself to belong to a feed.
+    shown = _shown(whose).correlate(_feed, _calendar).subquery()
     colleagues = (
         select(func.max(colleague.updated_at))
         .where(
@@ -127,37 +132,33 @@ def _fingerprint(whose: ColumnElement[bool]) -> ScalarSelect[Any]:
         .scalar_subquery()
     )
     said = func.concat_ws(" ", shown.c.id, shown.c.version, shown.c.named_at, colleagues)
-    return select(
-        func.md5(
-            func.string_agg(
-                said, aggregate_order_by(literal_column("','"), shown.c.starts_at, shown.c.id)
-            )
-        )
-    ).scalar_subquery()
+    in_order: Any = aggregate_order_by(literal_column("','"), shown.c.starts_at, shown.c.id)
+    return (
+        select(func.md5(func.string_agg(said, in_order)))
+        .correlate(_feed, _calendar)
+        .scalar_subquery()
+    )
 
 
-_owner = aliased(User)
+_shows_calendar = _feed.shows == literal_column(f"'{Shows.CALENDAR}'")
 _FEED = Prepared(
     select(
-        CalendarFeed.id,
-        CalendarFeed.user_id,
-        CalendarFeed.shows,
-        Provider.id.label("calendar"),
-        Provider.display_name.label("calendar_name"),
+        _feed.id,
+        _feed.user_id,
+        _feed.shows,
+        _calendar.id.label("calendar"),
+        _calendar.display_name.label("calendar_name"),
         case(
-            (
-                CalendarFeed.shows == literal_column(f"'{Shows.CALENDAR}'"),
-                _fingerprint(_in_calendar(Provider.id)),
-            ),
-            else_=_fingerprint(Booking.customer_id == CalendarFeed.user_id),
+            (_shows_calendar, _fingerprint(_in_calendar(_calendar.id))),
+            else_=_fingerprint(Booking.customer_id == _feed.user_id),
         ).label("fingerprint"),
     )
-    .select_from(CalendarFeed)
-    .join(_owner, and_(_owner.id == CalendarFeed.user_id, _owner.is_active))
-    .outerjoin(Provider, Provider.user_id == CalendarFeed.user_id)
+    .select_from(_feed)
+    .join(_owner, and_(_owner.id == _feed.user_id, _owner.is_active))
+    .outerjoin(_calendar, _calendar.user_id == _feed.user_id)
     .where(
-        CalendarFeed.digest == bindparam("digest", type_=LargeBinary()),
-        or_(CalendarFeed.shows != literal_column(f"'{Shows.CALENDAR}'"), Provider.id.is_not(None)),
+        _feed.digest == bindparam("digest", type_=LargeBinary()),
+        or_(not_(_shows_calendar), _calendar.id.is_not(None)),
     )
 )
 _SHOWN = {

@@ -31,7 +31,10 @@ _PERMANENT = 500  # RFC 5321, 4.2.1: codes from here on will not change by tryin
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """A calendar's part of a mail, with what is asked of the calendar (RFC 5546)."""
+    """A calendar's part of a mail, with what is asked of the calendar (RFC 5546).
+
+    What is published, and asks nothing of anybody, is a file only.
+    """
 
     method: str
     content: bytes
@@ -145,9 +148,10 @@ class Mailer:
 
 
 def _invite(message: EmailMessage, invitation: Invitation) -> None:
-    """Put it where calendars look: last among the alternatives, and as a file for those others."""
+    """Put it where calendars look: last among the alternatives, and as a file for all others."""
     method, content = invitation.method, invitation.content
-    message.add_alternative(content.decode(), subtype="calendar", params={"method": method})
+    if method != "PUBLISH":
+        message.add_alternative(content.decode(), subtype="calendar", params={"method": method})
     message.add_attachment(content, maintype="application", subtype="ics", filename="invite.ics")
 
 

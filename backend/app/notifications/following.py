@@ -118,7 +118,7 @@ def _is_about_booking(event: Event) -> bool:
 
 
 def _happened(event: Event) -> Happened:
-    return Happened(event.type, event.actor_id, event.before or {}, event.after or {})
+    return Happened(event.type, event.after or {})
 
 
 def _of(booking: AnyRow) -> Concerned:
@@ -166,7 +166,7 @@ async def _about_series(session: AsyncSession, events: Sequence[Event]) -> Itera
         concerned = Concerned(row.customer_id, False, [row.user_id] if row.user_id else [])
         rows += [
             _row(event, Kind.SERIES_BOOKED, recipient, series_id=row.id)
-            for recipient in (*concerned.customer, *concerned.providers(but=event.actor_id))
+            for recipient in (*concerned.customer, *concerned.providers)
         ]
     return rows
 

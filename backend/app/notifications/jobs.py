@@ -21,6 +21,7 @@ from app.core.words import Words, words_for
 from app.database import AnyRow, Database
 from app.notifications import mails, repository
 from app.notifications.following import SEND
+from app.notifications.invitations import Invitations
 from app.notifications.mails import About
 from app.notifications.models import Notification
 from app.notifications.rules import (
@@ -60,6 +61,7 @@ class NotificationJobs:
         self._settings = settings
         self._clock = clock
         self._links = ManageTokens(settings)
+        self._invitations = Invitations(settings)
         self._unsubscribing = UnsubscribeTokens(settings)
         # Never the request's Host, which whoever sends the request can choose.
         self._frontend = str(settings.FRONTEND_HOST).rstrip("/")
@@ -174,6 +176,7 @@ class NotificationJobs:
         return _Mail(
             to,
             self._set(mails.about_booking(say, about), say),
+            self._invitations.of(about, to, self._clock()),
             unsubscribe=unsubscribe and f"{self._backend}{self._path}/unsubscribe/{unsubscribe}",
         )
 
@@ -213,7 +216,10 @@ class NotificationJobs:
             zone=row.time_zone or first.time_zone,
             small=self._small(say, told, None),
         )
-        return _Mail(row.email, self._set(mails.about_series(say, about, bookings), say))
+        letter = self._set(mails.about_series(say, about, bookings), say)
+        is_new = kind is Kind.SERIES_BOOKED
+        invited = self._invitations.of_series(bookings, self._clock()) if is_new else None
+        return _Mail(row.email, letter, invited)
 
     async def _about_account(self, session: AsyncSession, row: AnyRow) -> _Mail | None:
         told: Notification = row.Notification

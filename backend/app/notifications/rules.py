@@ -93,8 +93,6 @@ class Happened:
     """What an event says, as far as it matters here."""
 
     type: str
-    actor_id: UUID | None
-    before: Mapping[str, Any]
     after: Mapping[str, Any]
 
 
@@ -123,9 +121,10 @@ class Concerned:
             return []
         return [Recipient(Audience.CUSTOMER, self.customer_id)]
 
-    def providers(self, *, but: UUID | None) -> Sequence[Recipient]:
-        """Who gives it, but for who has brought it about and knows."""
-        return [Recipient(Audience.PROVIDER, i) for i in self.provider_user_ids if i != but]
+    @property
+    def providers(self) -> Sequence[Recipient]:
+        """Who gives it, and has an account."""
+        return [Recipient(Audience.PROVIDER, user_id) for user_id in self.provider_user_ids]
 
 
 def kind_of(event: Happened) -> Kind | None:
@@ -140,15 +139,16 @@ def told(
 ) -> Iterable[tuple[Kind, Recipient]]:
     """Who is told what of a single booking; `former` is the account of who gave it before.
 
-    Customers are told of what they did themselves: it is what they have in writing.
+    They are told of what they did themselves as well: their calendars learn of it by the mail.
     """
     kind = kind_of(event)
     if kind is None:
         return
-    for recipient in (*concerned.customer, *concerned.providers(but=event.actor_id)):
-        is_new_to_them = recipient.audience is Audience.PROVIDER and former is not None
+    has_changed_hands = former is not None and former not in concerned.provider_user_ids
+    for recipient in (*concerned.customer, *concerned.providers):
+        is_new_to_them = recipient.audience is Audience.PROVIDER and has_changed_hands
         yield (Kind.REASSIGNED if is_new_to_them else kind), recipient
-    if former is not None and former not in {event.actor_id, *concerned.provider_user_ids}:
+    if has_changed_hands:
         yield Kind.WITHDRAWN, Recipient(Audience.PROVIDER, former)
 
 

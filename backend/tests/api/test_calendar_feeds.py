@@ -183,12 +183,17 @@ async def test_what_has_not_changed_is_not_sent_again_and_takes_one_statement(
     ada: Caller,
     told: list[str],
 ) -> None:
+    other = await business.service()
+    await business.provider(other)
     await business.booking(service, NINE, caller=ada)
-    url = await subscribe(grace, "calendar")
+    mine, url = await subscribe(ada), await subscribe(grace, "calendar")
     told.clear()
     first = await client.get(url)
     assert len(told) == 2
     assert first.headers["cache-control"] == "private, no-cache"
+    tags = [(await client.get(address)).headers["etag"] for address in (mine, url)]
+    await business.booking(other, NINE)  # somebody's with somebody else
+    assert [(await client.get(address)).headers["etag"] for address in (mine, url)] == tags
     tag = {"If-None-Match": f'"another", {first.headers["etag"]}'}
     told.clear()
     again = await client.get(url, headers=tag)

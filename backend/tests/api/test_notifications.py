@@ -7,6 +7,7 @@ from uuid import UUID
 import httpx
 import pytest
 from fastapi import FastAPI
+from icalendar import Calendar
 from sqlalchemy import text
 
 from app.config import Settings
@@ -82,12 +83,10 @@ async def test_customer_and_provider_are_told_of_a_booking_and_what_becomes_of_i
     mailbox.mails.clear()
     ok(await grace.post(f"{path}/cancel", {"reason": "I am ill."}))
     await app.state.jobs.run_due()
-    (mail,) = mailbox.mails  # she knows what she has done
-    assert (mail["To"], mail["Subject"]) == (
-        ada.user["email"],
-        f"Your booking {name} was cancelled",
-    )
+    mail = one(mailbox.to(ada.user["email"]), f"Your booking {name} was cancelled")
     assert all("The reason given: I am ill." in said for said in texts(mail))
+    mail = one(mailbox.to(grace.user["email"]), f"Booking {name} was cancelled")
+    assert not any("I am ill." in said for said in texts(mail))
 
 
 async def test_a_request_is_told_of_and_so_is_its_end(
@@ -140,6 +139,45 @@ async def test_who_gives_it_now_is_told_and_who_did_before(
     assert await subjects(app, mailbox, grace) == [f"Booking {name} is no longer yours"]
     assert await subjects(app, mailbox, joan) == [f"Booking {name} is yours now"]
     assert await subjects(app, mailbox, ada) == [f"Somebody else takes care of your booking {name}"]
+
+
+async def test_calendars_are_told_within_the_mail(
+    app: FastAPI, mailbox: Mailbox, service: dict[str, Any], ada: Caller, grace: Caller
+) -> None:
+    booking = ok(
+        await ada.post(
+            "/bookings", {"service_id": service["id"], "start": NINE, "notes": "A secret."}
+        )
+    )
+    path, told = f"/bookings/{booking['id']}", []
+    for action in (None, {"start": TEN}, {}):
+        if action is not None:
+            await ada.post(f"{path}/{'reschedule' if action else 'cancel'}", action)
+        await app.state.jobs.run_due()
+        for caller in (ada, grace):
+            mail = mailbox.to(caller.user["email"])[-1]
+            (alternatives, file) = mail.iter_parts()
+            kinds = [part.get_content_type() for part in alternatives.iter_parts()]
+            assert kinds == ["text/plain", "text/html", "text/calendar"]
+            part = list(alternatives.iter_parts())[-1]
+            calendar = Calendar.from_ical(part.get_content())
+            (event,) = calendar.walk("VEVENT")
+            assert file.get_filename() == "invite.ics"
+            assert (
+                file.get_content()
+                == part.get_content().replace("\r\n", "\n").replace("\n", "\r\n").encode()
+            )
+            assert part["Content-Type"].params["method"] == calendar["method"]
+            assert event["attendee"] == f"mailto:{caller.user['email']}"
+            assert "secret" not in str(calendar.to_ical())
+            told.append((calendar["method"], event["uid"], event["sequence"], event.start.hour))
+    uid = f"{booking['id']}@oneslot"
+    assert told[::2] == told[1::2]
+    assert told[::2] == [
+        ("REQUEST", uid, 0, 9),
+        ("REQUEST", uid, 1, 10),
+        ("CANCEL", uid, 2, 10),
+    ]
 
 
 async def test_a_series_is_one_mail_and_so_is_its_end(
