@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -15,12 +15,16 @@ from app.auth.role_repository import ids_named
 from app.auth.session_repository import open_session
 from app.auth.tokens import Claims, TokenSigner
 from app.config import Settings
+from app.core.security import PasswordHasher
 from app.database import Database
 from devserver.throwaway import Server
 
 ANONYMOUS, SUPERUSER = "anonymous", "superuser"
 ROLES = (ANONYMOUS, CUSTOMER, PROVIDER, ADMIN, SUPERUSER)
+PASSWORD = "correct horse battery fuzz"  # noqa: S105 - of accounts that live for minutes
+_ROUNDS = 4
 _DAY = timedelta(days=1)
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _HOW_MANY = 40
 
 # Where ids of what there is are asked for: by the name of the parameter or of the body's field.
@@ -55,36 +59,81 @@ def likely_values(server: Server) -> dict[str, list[str]]:
 
     They go by the name of the parameter or of the body's field that takes them.
     """
-    starts, tokens = _things_of_a_customer(server)
-    found: dict[str, list[str]] = {"start": starts, "token": tokens, "If-Match": ["*"]}
+    with httpx.Client(base_url=server.api_url, timeout=20) as client:
+        services = [
+            _open_service(client, server, approval) for approval in ("automatic", "required")
+        ]
+        found = {
+            "If-Match": ["*"],
+            "current_password": [PASSWORD],
+            "password": [PASSWORD],
+            **_things_of_a_customer(client, server, services),
+        }
     found |= asyncio.run(_ids(_settings(server.environment)))
     return {name: values for name, values in found.items() if values}
 
 
-def _things_of_a_customer(server: Server) -> tuple[list[str], list[str]]:
-    """Book, hold, wait; return free times, and the tokens of guests' bookings."""
-    bearer = {"Authorization": f"Bearer {log_in(CUSTOMER, server.environment)}"}
-    starts, tokens = [], []
-    with httpx.Client(base_url=server.api_url, timeout=20) as client:
-        for service in client.get("/services").raise_for_status().json()["items"]:
-            wanted = {"service_id": service["id"]}
-            answer = client.get("/availability/next", params={**wanted, "count": 30})
-            free = [slot["start"] for slot in answer.raise_for_status().json()["slots"]]
-            starts += free[6:]
-            window = {"start": free[0], "end": _after(free[0], days=2)}
-            for path, body in (
-                ("/holds", {"start": free[0]}),
-                ("/bookings", {"start": free[-1]}),
-                ("/booking-series", {"start": free[-2], "rrule": "FREQ=WEEKLY;COUNT=2"}),
-                ("/waitlist", {"windows": [window]}),
-            ):
-                # One may be refused for good reasons, such as a limit: there are more services.
-                client.post(path, json=wanted | body, headers=bearer)
-            guest = {"name": "Guest", "email": "guest@example.com"}
-            booked = client.post("/bookings", json={**wanted, "start": free[5], "guest": guest})
-            if booked.is_success:
-                tokens.append(booked.json()["manage_token"])
-    return starts, tokens
+def _open_service(client: httpx.Client, server: Server, approval: str) -> str:
+    """A service that hardly refuses anybody: every quarter of an hour, day and night, also guests.
+
+    Those of the demonstration have notices, limits and hours, by which most requests are refused.
+    """
+    client.headers = _bearer(SUPERUSER, server)
+    day = {"start": "00:00", "end": "24:00"}
+    offer = {
+        "name": f"Approval {approval}",
+        "durations_minutes": [15, 30],
+        "approval": approval,
+        "allow_guests": True,
+    }
+    service = _made(client.post("/services", json=offer))
+    provider = _made(client.post("/providers", json={"display_name": "Fuzz", "time_zone": "UTC"}))
+    weekly = [{"weekday": weekday, "intervals": [day]} for weekday in _WEEKDAYS]
+    hours = {"time_zone": "UTC", "weekly": weekly}
+    client.put(f"/providers/{provider}/schedule", json=hours).raise_for_status()
+    given = {"providers": [{"provider_id": provider}]}
+    client.put(f"/services/{service}/providers", json=given).raise_for_status()
+    return service
+
+
+def _things_of_a_customer(
+    client: httpx.Client, server: Server, services: Sequence[str]
+) -> dict[str, list[str]]:
+    """Book, hold and wait; return free times, and the secrets of what is there."""
+    starts: list[str] = []
+    tokens: list[str] = []
+    for service in services:
+        wanted = {"service_id": service}
+        answer = client.get("/availability/next", params={**wanted, "count": 50})
+        free = [slot["start"] for slot in answer.raise_for_status().json()["slots"]]
+        starts += free[30:]
+        client.headers = _bearer(CUSTOMER, server)
+        for number in range(8):
+            _made(client.post("/bookings", json={**wanted, "start": free[number]}))
+        for number in range(8, 12):
+            held = {**wanted, "start": free[number], "ttl_seconds": 900}
+            _made(client.post("/holds", json=held))
+        repeated = {**wanted, "start": free[12], "rrule": "FREQ=WEEKLY;COUNT=2"}
+        _made(client.post("/booking-series", json=repeated))
+        client.headers = {}
+        for number in range(13, 18):
+            guest = {"name": "Guest", "email": f"guest{number}@example.com"}
+            body = {**wanted, "start": free[number], "guest": guest}
+            booked = client.post("/bookings", json=body).raise_for_status()
+            tokens.append(booked.json()["manage_token"])
+        # Last, for whoever waits may be offered any of these times.
+        window = {"start": free[0], "end": _after(free[0], days=2)}
+        waiting = {**wanted, "windows": [window]}
+        _made(client.post("/waitlist", json=waiting, headers=_bearer(CUSTOMER, server)))
+    return {"start": starts, "token": tokens}
+
+
+def _bearer(role: str, server: Server) -> dict[str, str]:
+    return {"Authorization": f"Bearer {log_in(role, server.environment)}"}
+
+
+def _made(answer: httpx.Response) -> str:
+    return str(answer.raise_for_status().json()["id"])
 
 
 def _after(instant: str, days: int) -> str:
@@ -105,7 +154,7 @@ async def _log_in(role: str, settings: Settings) -> str:
                 session,
                 email=f"{uuid.uuid4().hex}@example.com",
                 name="Fuzz",
-                hashed_password="none",  # noqa: S106 - it is nobody's
+                hashed_password=await PasswordHasher(rounds=_ROUNDS).hash(PASSWORD),
                 role_ids=[] if role == SUPERUSER else await ids_named(session, [role]),
                 is_superuser=role == SUPERUSER,
                 email_verified=True,

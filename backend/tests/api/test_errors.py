@@ -3,6 +3,7 @@
 None of this may need the database, so there is none: reaching for it is a 503.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from fastapi import FastAPI
 from app.auth.principal import Principal
 from app.core.ids import new_id
 from app.main import create_app
+from app.postgres import Pulse
 from tests.business import problem, serving
 from tests.conftest import make_settings
 
@@ -24,7 +26,13 @@ SERVICE = {"name": "Cut", "durations_minutes": [30]}
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> FastAPI:
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    """An application without a database, and nobody to notice that it is silent."""
+
+    async def look_away(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Pulse, "watch", look_away)
     return create_app(make_settings(POSTGRES_SERVER=str(tmp_path)))
 
 
