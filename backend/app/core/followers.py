@@ -10,7 +10,7 @@ Any number of processes may run the same followers: whoever finds a cursor taken
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from app.core.events import SETTLED_BEFORE, Event, Position, read_after
 from app.core.prepared import Prepared
@@ -73,12 +74,10 @@ class Cursor(Base):
     event_id: Mapped[UUID]
 
 
-def _looking() -> Prepared:
-    """Each follower, and whether the next event after its cursor is there, and can be read yet."""
-    given = func.unnest(bindparam("names", type_=ARRAY(Text()))).table_valued("name")
-    given = given.render_derived(name="given")
-    following = (
-        select(Event.transaction_id)
+def _next_event() -> LateralFromClause:
+    """The next event after a cursor, whether or not it can be read yet."""
+    return (
+        select(Event.transaction_id, Event.occurred_at)
         .where(
             tuple_(Event.transaction_id, Event.id) > tuple_(Cursor.transaction_id, Cursor.event_id)
         )
@@ -86,6 +85,13 @@ def _looking() -> Prepared:
         .limit(1)
         .lateral("following")
     )
+
+
+def _looking() -> Prepared:
+    """Each follower, and whether the next event after its cursor is there, and can be read yet."""
+    given = func.unnest(bindparam("names", type_=ARRAY(Text()))).table_valued("name")
+    given = given.render_derived(name="given")
+    following = _next_event()
     return Prepared(
         select(
             given.c.name,
@@ -99,6 +105,19 @@ def _looking() -> Prepared:
 
 
 _LOOK = _looking()
+
+
+async def lags(session: AsyncSession) -> Mapping[str, float]:
+    """How many seconds ago the next event happened that each follower has not been told of.
+
+    0: it has been told of everything. One round trip.
+    """
+    following = _next_event()
+    seconds = func.extract("epoch", func.now() - following.c.occurred_at)
+    rows = await session.execute(
+        select(Cursor.name, func.coalesce(seconds, 0)).join(following, true(), isouter=True)
+    )
+    return {name: max(float(behind), 0.0) for name, behind in rows}
 
 
 @dataclass

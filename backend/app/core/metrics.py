@@ -74,6 +74,12 @@ JOBS_OLDEST = Gauge(
     ["job"],
     multiprocess_mode="mostrecent",
 )
+FOLLOWERS_BEHIND = Gauge(
+    "oneslot_follower_behind_seconds",
+    "How long ago the next event happened that a follower of the log has not been told of.",
+    ["follower"],
+    multiprocess_mode="mostrecent",
+)
 
 
 _jobs_seen: set[tuple[str, str]] = set()
@@ -106,6 +112,12 @@ def backlog(jobs: Mapping[tuple[str, str], int], oldest: Mapping[str, float]) ->
     for job in {job for job, _ in _jobs_seen} | set(oldest):
         JOBS_OLDEST.labels(job).set(oldest.get(job, 0))
     _jobs_seen.update(jobs)
+
+
+def followers(behind: Mapping[str, float]) -> None:
+    """Note by how many seconds each follower of the log is behind."""
+    for follower, seconds in behind.items():
+        FOLLOWERS_BEHIND.labels(follower).set(seconds)
 
 
 def exposition() -> bytes:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core import metrics
+from app.core.followers import lags
 from app.core.jobs import backlog
 from app.database import Database
 from app.postgres import LOST
@@ -28,10 +29,11 @@ class QueueWatch:
         self._look_again_at = monotonic() + _QUEUE_SECONDS
         try:
             async with self._database.reading() as session:
-                found = await backlog(session)
+                found, behind = await backlog(session), await lags(session)
         except (*LOST, SQLAlchemyError):
             return  # the pools' metrics tell that Postgres is away
         metrics.backlog(found.jobs, found.oldest)
+        metrics.followers(behind)
 
 
 @router.get("/metrics", include_in_schema=False)

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.config import Settings
+from app.core.events import SYSTEM, record
 from app.core.jobs import enqueue
 from app.main import create_app
 from tests.business import Business, Hands, ok, problem, serving
@@ -149,6 +150,20 @@ async def test_the_queue_s_depth_and_age_are_told(
     told = await scrape(client)
     assert told("jobs", job="test.nobody_does_it", state="queued") == 1
     assert told("jobs_oldest_seconds", job="test.nobody_does_it") > 0
+
+
+async def test_how_far_followers_of_the_log_are_behind_is_told(
+    measured: FastAPI, client: httpx.AsyncClient
+) -> None:
+    await measured.state.jobs.run_due()
+    measured.state.queue_watch._look_again_at = 0
+    told = await scrape(client)
+    assert told("follower_behind_seconds", follower="webhooks") == 0
+    async with measured.state.database.transaction() as session:
+        await record(session, "thing.done", subject_id=uuid4(), actor=SYSTEM)
+    measured.state.queue_watch._look_again_at = 0
+    told = await scrape(client)
+    assert told("follower_behind_seconds", follower="webhooks") > 0
 
 
 async def test_the_pools_are_told(client: httpx.AsyncClient) -> None:

@@ -73,9 +73,9 @@ UNREPEATABLE = {
 }
 # What they end has no version: it is there or it is not.
 UNVERSIONED = {
-    "auth_sessions_end",
-    "auth_mfa_disable",
     "admin_jobs_discard",
+    "auth_mfa_disable",
+    "auth_sessions_end",
     "calendar_feeds_revoke",
 }
 
