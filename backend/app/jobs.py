@@ -1,8 +1,9 @@
 """Every job there is, and everyone who follows the log, gathered for the runner."""
 
-from app.auth.jobs import AccountMails
+from app.auth.jobs import AccountCleaning, AccountMails
 from app.bookings.jobs import BookingJobs, WaitlistJobs
 from app.config import Settings
+from app.core.cleaning import Cleaning
 from app.core.clock import Clock
 from app.core.followers import Followers
 from app.core.jobs import JobRunner
@@ -22,7 +23,8 @@ def job_runner(settings: Settings, database: Database, clock: Clock) -> JobRunne
     notifications = NotificationJobs(database, mailer, settings, clock)
     webhooks = WebhookJobs(database, settings, clock)
     working = (accounts, bookings, waitlist, notifications, webhooks)
-    repeating = (bookings, waitlist, notifications, webhooks)
+    cleaning = (Cleaning(database, clock), AccountCleaning(database, clock))
+    repeating = (*cleaning, bookings, waitlist, notifications, webhooks)
     followers = [Notifying(settings, clock).follower, webhooks.follower]
     return JobRunner(
         settings,

@@ -1,20 +1,22 @@
-"""Accounts' jobs: the mails. Each runs outside any request, in transactions of its own."""
+"""Accounts' jobs. Each runs outside any request, in transactions of its own."""
 
 import hmac
 from collections.abc import Mapping
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
 
 from app.auth import link_repository as repository
-from app.auth import mails
+from app.auth import mails, session_repository
 from app.auth.link_repository import Link
 from app.auth.link_service import MAIL_ACCOUNT_EXISTS, MAIL_LINK
 from app.auth.link_tokens import LIFETIMES, LinkTokens
 from app.auth.models import Purpose
 from app.config import Settings
+from app.core.cleaning import in_batches
 from app.core.clock import Clock
-from app.core.jobs import Handler
+from app.core.jobs import Handler, Routine
 from app.core.letters import Letter, set_letter
 from app.core.mail import Mailer
 from app.core.words import words_for
@@ -27,6 +29,9 @@ _DRAFTS = {
     Purpose.VERIFY_EMAIL: mails.verification,
     Purpose.RESET_PASSWORD: mails.password_reset,
 }
+
+KEPT_AFTER_ITS_END = timedelta(days=30)
+"""Of a session: so that its owner can ask what it was. Of a link: it says that it has expired."""
 
 
 class AccountMails:
@@ -91,3 +96,22 @@ class AccountMails:
         say = words_for(link.locale, self._locale)
         draft = _DRAFTS[link.purpose](say, self._project, url, minutes)
         return set_letter(draft, say, self._project)
+
+
+class AccountCleaning:
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    @property
+    def routines(self) -> Mapping[str, tuple[str, Routine]]:
+        return {"auth.remove_dead": ("17 3 * * *", self.remove_dead)}
+
+    async def remove_dead(self) -> None:
+        """Forget the sessions, with their refresh tokens, and the links of a month ago."""
+        before = self._clock() - KEPT_AFTER_ITS_END
+        for what, remove in (
+            ("sessions", session_repository.remove_dead),
+            ("links", repository.remove_dead),
+        ):
+            await in_batches(self._database, what, remove, before)

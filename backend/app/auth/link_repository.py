@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.models import OneTimeToken, Purpose, User
+from app.core.cleaning import remove_some
 from app.core.events import ANONYMOUS, Event, recording_each
 from app.database import AnyRow
 
@@ -95,6 +96,11 @@ async def end(session: AsyncSession, user_id: UUID, purpose: Purpose, now: datet
         )
         .values(used_at=now)
     )
+
+
+async def remove_dead(session: AsyncSession, before: datetime, most: int) -> int:
+    """Forget links that ran out before this instant, used or not: so many."""
+    return await remove_some(session, OneTimeToken, OneTimeToken.expires_at < before, most)
 
 
 async def verify_email(session: AsyncSession, user_id: UUID, email: str) -> bool:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, delete, insert, select, update
+from sqlalchemy import ColumnElement, Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.models import LoginSession, RefreshToken, User
+from app.core.cleaning import remove_some
 
 
 async def open_session(
@@ -132,10 +133,7 @@ async def revoke(
     return list(ended)
 
 
-async def remove_dead(session: AsyncSession, before: datetime) -> None:
-    """Forget sessions that ended or ran out before this instant, and their tokens."""
-    await session.execute(
-        delete(LoginSession).where(
-            (LoginSession.expires_at < before) | (LoginSession.revoked_at < before)
-        )
-    )
+async def remove_dead(session: AsyncSession, before: datetime, most: int) -> int:
+    """Forget sessions that ended or ran out before this instant, and their tokens: so many."""
+    is_dead = (LoginSession.expires_at < before) | (LoginSession.revoked_at < before)
+    return await remove_some(session, LoginSession, is_dead, most)

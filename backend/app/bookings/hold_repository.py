@@ -1,6 +1,7 @@
 """The SQL of holds."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -142,6 +143,14 @@ async def hold_for_update(session: AsyncSession, hold_id: UUID) -> Hold | None:
         .with_for_update()
         .execution_options(populate_existing=True)
     )
+
+
+async def overdue(session: AsyncSession, before: datetime, most: int) -> Sequence[UUID]:
+    """Holds that ended before this instant and are still there, the oldest first."""
+    found = await session.scalars(
+        select(Hold.id).where(Hold.expires_at < before).order_by(Hold.expires_at).limit(most)
+    )
+    return found.all()
 
 
 async def names(session: AsyncSession, hold_id: UUID) -> AnyRow:

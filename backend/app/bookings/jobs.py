@@ -8,7 +8,7 @@ import structlog
 
 from app.availability.service import AvailabilityService
 from app.availability.vacancy_service import VacancyService
-from app.bookings import mails, waitlist_repository
+from app.bookings import hold_repository, mails, waitlist_repository
 from app.bookings.action_service import ActionService
 from app.bookings.hold_service import END_HOLD, HoldService
 from app.bookings.manage_tokens import ManageTokens
@@ -17,6 +17,7 @@ from app.bookings.service import EXPIRE, JOIN_ACCOUNT
 from app.bookings.waitlist_offer_service import MAIL_OFFER, WaitlistOfferService
 from app.bookings.waitlist_repository import OFFER, announce_all
 from app.config import Settings
+from app.core.cleaning import in_batches
 from app.core.clock import Clock
 from app.core.jobs import Handler, Routine, enqueue
 from app.core.letters import set_letter
@@ -28,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 _BATCH = 500
 """Bookings made anonymous in one transaction, so that none takes long."""
+
+_OVERDUE = timedelta(minutes=10)
+_KEPT_AFTER_WAITING = timedelta(days=90)
 
 
 class BookingJobs:
@@ -46,7 +50,10 @@ class BookingJobs:
 
     @property
     def routines(self) -> Mapping[str, tuple[str, Routine]]:
-        return {"bookings.forget_guests": ("23 3 * * *", self.forget_guests)}
+        return {
+            "bookings.forget_guests": ("23 3 * * *", self.forget_guests),
+            "holds.sweep": ("*/10 * * * *", self.end_overdue_holds),
+        }
 
     async def join_account(self, booking_id: UUID) -> None:
         """Let an account find what was booked as a guest with an address that it has verified."""
@@ -84,6 +91,16 @@ class BookingJobs:
             if left is not None:
                 await enqueue(session, END_HOLD, hold_id, after=left)
 
+    async def end_overdue_holds(self) -> None:
+        """Clear away holds whose own job has not: it failed for good, or was lost."""
+        before = self._clock() - _OVERDUE
+        async with self._database.reading() as session:
+            ids = await hold_repository.overdue(session, before, _BATCH)
+        if ids:
+            log.warning("holds_overdue", holds=len(ids))
+        for hold_id in ids:
+            await self.end_hold(hold_id)
+
 
 class WaitlistJobs:
     """What is free is offered to who waits for it."""
@@ -102,7 +119,10 @@ class WaitlistJobs:
 
     @property
     def routines(self) -> Mapping[str, tuple[str, Routine]]:
-        return {"waitlist.sweep": ("* * * * *", self.sweep)}
+        return {
+            "waitlist.sweep": ("* * * * *", self.sweep),
+            "waitlist.forget_ended": ("37 3 * * *", self.forget_ended),
+        }
 
     async def offer(self, service_id: UUID) -> None:
         """Look who can be offered something of a service; see `WaitlistOfferService`."""
@@ -125,6 +145,12 @@ class WaitlistJobs:
         """
         async with self._database.transaction() as session:
             await announce_all(session)
+
+    async def forget_ended(self) -> None:
+        """Forget who has waited for what, 90 days after the wait ended, well or not."""
+        before = self._clock() - _KEPT_AFTER_WAITING
+        forget = waitlist_repository.forget_ended
+        await in_batches(self._database, "waitlist_entries", forget, before)
 
     async def mail_offer(self, entry_id: UUID) -> None:
         """Tell somebody what is kept for them, while it is.

@@ -34,6 +34,7 @@ from app.bookings.rules import RELEASED
 from app.bookings.waitlist_models import WaitlistEntry
 from app.bookings.waitlist_schemas import EntryStatus
 from app.catalog.models import Service
+from app.core.cleaning import remove_some
 from app.core.events import Event
 from app.core.jobs import enqueue_all
 from app.core.pagination import Keyset
@@ -265,3 +266,9 @@ async def forget(session: AsyncSession, customer_id: UUID) -> None:
         .where(WaitlistEntry.customer_id == customer_id)
         .execution_options(synchronize_session=False)
     )
+
+
+async def forget_ended(session: AsyncSession, before: datetime, most: int) -> int:
+    """Remove entries that nothing has become of, or a booking, before this instant: so many."""
+    has_ended = WaitlistEntry.status.not_in(_LIVE) & (WaitlistEntry.updated_at < before)
+    return await remove_some(session, WaitlistEntry, has_ended, most)
