@@ -13,8 +13,13 @@ from app.bookings.models import Booking
 from app.database import AnyRow, table
 
 
+async def row_of(session: AsyncSession, booking_id: UUID) -> AnyRow | None:
+    """A booking, as `views.booking_out` takes it."""
+    return await repository.view(session, booking_id)
+
+
 async def rows_of(session: AsyncSession, booking_ids: Collection[UUID]) -> Sequence[AnyRow]:
-    """These bookings, in the order of their times, as `views.booking_out` takes them."""
+    """Several, in the order of their times."""
     ids = literal(list(booking_ids), ARRAY(Uuid()))
     rows: Sequence[AnyRow] = (
         await session.execute(

@@ -58,10 +58,11 @@ class Words:
     def zone(self, moment: datetime, zone: str) -> str:
         """`Central European Standard Time, GMT+01:00 (Europe/Paris)`."""
         local = moment.astimezone(ZoneInfo(zone))
-        offset = get_timezone_gmt(local, "long", locale=self._locale)
+        gmt = get_timezone_gmt(local, "long", locale=self._locale)
+        offset = gmt.replace("-", "\N{MINUS SIGN}")  # at which no line is broken
         name = get_timezone_name(local, "long", locale=self._locale)
         # What CLDR has no name for is called by its offset.
-        known = offset if name.startswith(offset[:3]) else f"{name}, {offset}"
+        known = offset if name.startswith(gmt[:3]) else f"{name}, {offset}"
         return f"{known} ({zone})"
 
     def duration(self, minutes: int) -> str:

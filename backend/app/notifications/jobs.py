@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bookings.manage_tokens import ManageTokens
-from app.bookings.reading_service import manage_token, rows_of
+from app.bookings.reading_service import manage_token, row_of, rows_of
 from app.bookings.rules import UPCOMING, Status, status_at
 from app.config import Settings
 from app.core.clock import Clock
@@ -147,7 +147,7 @@ class NotificationJobs:
     ) -> _Mail | None:
         told: Notification = row.Notification
         kind = Kind(told.kind)
-        booking = next(iter(await rows_of(session, [booking_id])), None)
+        booking = await row_of(session, booking_id)
         if booking is None or not await self._is_still_to_be_said(session, told, kind, booking):
             return None
         is_guests = told.audience == Audience.CUSTOMER and booking.guest_email is not None
@@ -208,11 +208,12 @@ class NotificationJobs:
         if not bookings or row.email is None:
             return None
         say, first = self._words(row), bookings[0]
+        is_off = kind is Kind.SERIES_CANCELLED and audience is Audience.CUSTOMER
         about = About(
             kind=kind,
             audience=audience,
             booking=first,
-            link=f"{self._frontend}/bookings",
+            link=f"{self._frontend}/" if is_off else f"{self._frontend}/bookings",
             zone=row.time_zone or first.time_zone,
             small=self._small(say, told, None),
         )

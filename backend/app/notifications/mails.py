@@ -101,7 +101,7 @@ def about_series(say: Words, about: About, bookings: Sequence[AnyRow]) -> Draft:
             (say("Time zone"), say.zone(about.booking.starts_at, about.zone)),
         ],
         items=[_when(say, row.starts_at, about.zone) for row in bookings],
-        link=Link(_action(say, about), about.link),
+        link=Link(_action(say, about) if is_off else say("See the bookings"), about.link),
         small=about.small,
     )
 
@@ -125,7 +125,8 @@ def _reason(say: Words, about: About) -> Sequence[str]:
     """Why it was called off, to who did not do it."""
     booking = about.booking
     did_it = "staff" if about.audience is Audience.PROVIDER else {"customer", "guest"}
-    if not booking.cancelled_reason or booking.cancelled_by in did_it:
+    is_off = about.kind in {Kind.DECLINED, Kind.CANCELLED, Kind.SERIES_CANCELLED}
+    if not is_off or not booking.cancelled_reason or booking.cancelled_by in did_it:
         return []
     return [say("The reason given: {reason}", reason=booking.cancelled_reason)]
 
@@ -164,7 +165,8 @@ def _when(say: Words, moment: datetime, zone: str) -> str:
 
 def _action(say: Words, about: About) -> str:
     if about.audience is Audience.PROVIDER:
-        return say("Open the booking")
+        is_series = about.kind is Kind.SERIES_CANCELLED
+        return say("See the bookings") if is_series else say("Open the booking")
     if about.kind in {Kind.DECLINED, Kind.EXPIRED, Kind.CANCELLED, Kind.SERIES_CANCELLED}:
         return say("Find another time")
     return say("See, move or cancel the booking")

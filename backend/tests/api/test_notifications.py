@@ -8,15 +8,17 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from icalendar import Calendar
+from pydantic import HttpUrl
 from sqlalchemy import text
 
 from app.config import Settings
 from app.core.letters import Draft, set_letter
 from app.core.mail import Mailer
 from app.core.words import words_for
+from app.main import create_app
 from app.notifications import repository
 from app.notifications.following import SEND
-from tests.business import PASSWORD, Business, Caller, Hands, execute, ok, problem
+from tests.business import PASSWORD, Business, Caller, Hands, execute, ok, problem, serving
 from tests.mailbox import Mailbox, texts
 
 DAY = "2026-03-04"
@@ -163,10 +165,7 @@ async def test_calendars_are_told_within_the_mail(
             calendar = Calendar.from_ical(part.get_content())
             (event,) = calendar.walk("VEVENT")
             assert file.get_filename() == "invite.ics"
-            assert (
-                file.get_content()
-                == part.get_content().replace("\r\n", "\n").replace("\n", "\r\n").encode()
-            )
+            assert Calendar.from_ical(file.get_content()) == calendar
             assert part["Content-Type"].params["method"] == calendar["method"]
             assert event["attendee"] == f"mailto:{caller.user['email']}"
             assert "secret" not in str(calendar.to_ical())
@@ -254,6 +253,29 @@ async def test_what_was_rolled_back_is_not_mailed(
     problem(await ada.post("/bookings", body), 409, "slot_taken")
     await app.state.jobs.run_due()
     assert len(mailbox.to(ada.user["email"])) == 1
+
+
+async def test_the_settings_say_what_nobody_else_has_said(
+    settings: Settings, clock: Hands, mailbox: Mailbox
+) -> None:
+    ours = {"DEFAULT_LOCALE": "fr", "REMINDER_MINUTES": (30,)}
+    ours["BACKEND_HOST"] = HttpUrl("https://api.example.org")
+    app = create_app(settings.model_copy(update=ours), clock=clock)
+    async with serving(app) as client:
+        business = Business(client)
+        service = await business.service(allow_guests=True)
+        await business.provider(service)
+        body = {"service_id": service["id"], "start": NINE, "guest": GUEST}
+        ok(await client.post("/api/v1/bookings", json=body))
+        await app.state.jobs.run_due()
+        (mail,) = mailbox.to(GUEST["email"])
+        assert "Votre réservation" in mail["Subject"]
+        clock.advance(hours=47, minutes=29, seconds=30)
+        await remind(app)
+        mail = mailbox.to(GUEST["email"])[-1]
+        assert "Rappel" in mail["Subject"]
+        assert mail["List-Unsubscribe"].startswith("<https://api.example.org/api/v1/unsubscribe/")
+        assert len(mailbox.to(GUEST["email"])) == 2
 
 
 # --- Words -----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from app.config import Environment, Settings
+from app.core.words import speaks
 
 STRONG = {
     "SECRET_KEY": "k" * 32,
@@ -343,6 +344,27 @@ def test_base_paths(path: str) -> None:
 @pytest.mark.parametrize("path", ["api/v1", "/api/v1/", "/", "/api//v1", "/API"])
 def test_what_is_no_base_path_is_refused(path: str) -> None:
     assert "API_V1_STR" in refusal(API_V1_STR=path)
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"), [("1440, 60", (1440, 60)), ("[30]", (30,)), ("[]", ()), ("5", (5,))]
+)
+def test_reminders_are_minutes(
+    monkeypatch: pytest.MonkeyPatch, text: str, minutes: tuple[int, ...]
+) -> None:
+    monkeypatch.setenv("REMINDER_MINUTES", text)
+    assert minutes == settings().REMINDER_MINUTES
+
+
+@pytest.mark.parametrize("wrong", ["0", "soon", "[-5]", "525601", "1," * 11])
+def test_what_is_no_time_before_a_booking_is_refused(wrong: str) -> None:
+    assert "REMINDER_MINUTES" in refusal(REMINDER_MINUTES=wrong)
+
+
+@pytest.mark.parametrize("tag", ["en", "fr-CA", "de", "es-MX"])
+def test_locales_are_those_that_there_are_words_for(tag: str) -> None:
+    assert speaks(settings(DEFAULT_LOCALE=tag).DEFAULT_LOCALE)
+    assert "DEFAULT_LOCALE" in refusal(DEFAULT_LOCALE="pt")
 
 
 def test_tls_begins_once() -> None:
