@@ -95,7 +95,8 @@ def after_call(context: Any, case: Any, response: Any) -> None:
     sent = response.request.headers.get("Authorization")
     is_ours = Account.token is not None and sent == f"Bearer {Account.token}"
     has_ended = _problem(response).get("code") == "invalid_token"
-    has_new_password = response.ok and response.request.path_url.endswith("/auth/me/password")
+    is_done = response.status_code == HTTPStatus.NO_CONTENT
+    has_new_password = is_done and response.request.path_url.endswith("/auth/me/password")
     if is_ours and (has_ended or has_new_password):
         Account.token = log_in(ROLE, os.environ)
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from devserver.settings import BACKEND
 from devserver.throwaway import Server
 from fuzzing.world import likely_values
 
-# A request that the document allows may meet a state in which it cannot be granted. That it is
-# invalid (422) is judged by `hooks.is_failure`, for there are rules that no JSON Schema can say.
-GRANTED_OR_NOT = ["2xx", 401, 403, 404, 409, 410, 412]
+# A request that the document allows may meet a state in which it cannot be granted; 429 is the
+# answer to too many wrong codes. Whether 422 was right is judged by `hooks.filter_failure`, for
+# there are rules that no JSON Schema can say.
+GRANTED_OR_NOT = ["2xx", 401, 403, 404, 409, 410, 412, 429]
 # How what the document does not allow may be refused. Not by 412: the state is asked afterwards.
 REFUSED = [400, 401, 403, 404, 405, 406, 414, 415, 422]
 # How often a value is one of those known to mean something.
@@ -48,35 +50,31 @@ def fuzz(server: Server, role: str, cases: int, seed: int, folder: Path) -> Outc
     config.write_text("\n".join(_config(likely_values(server))))
     environment = {**server.environment, "FUZZ_ROLE": role, "PYTHONPATH": str(BACKEND)}
     outcome = Outcome(role)
-    for number in range(cases):
-        if outcome.cases >= cases:
-            break
+    for round_ in count():
         # What the document itself suggests is asked once: it would be the same again.
-        phases = "fuzzing,stateful" if number else "examples,coverage,fuzzing,stateful"
-        report = folder / f"{number}.json"
-        output = folder / f"{number}.txt"
+        phases = "fuzzing,stateful" if round_ else "examples,coverage,fuzzing,stateful"
+        report = folder / f"{round_}.json"
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),
             *("run", f"{server.url}/openapi.json", "--checks", "all", "--phases", phases),
-            *("--max-examples", str(_EXAMPLES), "--seed", str(seed + number), "--no-color"),
+            *("--max-examples", str(_EXAMPLES), "--seed", str(seed + round_), "--no-color"),
             *("--report-json-path", str(report)),
         ]
-        with output.open("wb") as log:
-            code = subprocess.run(
-                command,
-                cwd=folder,
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                check=False,
-            ).returncode
-        if not _read(outcome, report, code):
-            outcome.broken.append(
-                f"It ended with {code}. The server said:\n{server.api.last_words}"
-            )
-        if code:
-            sys.stdout.write(output.read_text(errors="replace"))
-        if outcome.broken:
+        run = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
+        )
+        if run.returncode:
+            sys.stdout.write(run.stdout + run.stderr)
+        if not _read(outcome, report, run.returncode):
+            words = server.api.last_words
+            outcome.broken.append(f"It ended with {run.returncode}. The server said:\n{words}")
+        if outcome.broken or outcome.cases >= cases:
             break
     return outcome
 
