@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 MEDIA_TYPE = "text/csv"
 
-# What spreadsheets take for the beginning of a formula (OWASP, CSV Injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# What spreadsheets take for the beginning of a formula (OWASP, CSV Injection); some also as wide
+# as East Asian characters are.
+_FORMULA = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")
+_UNSEEN = " \u00a0\u200b\u3000\ufeff"
+"""What may stand before it."""
 
 
 def lines(rows: Iterable[Sequence[object]]) -> Iterator[str]:
@@ -28,4 +31,4 @@ def _cell(value: object) -> object:
     if value is None or isinstance(value, int | float):
         return value
     text = str(value)
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+    return f"'{text}" if text.lstrip(_UNSEEN).startswith(_FORMULA) else text

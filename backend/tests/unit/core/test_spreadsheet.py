@@ -14,7 +14,13 @@ def read(text: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text, newline="")))
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1"),
+        *("\uff1d1+1", "\uff20SUM(A1)", "\u00a0=1", "\ufeff=1", "\u3000 \uff0b1"),
+    ],
+)
 def test_what_would_be_a_formula_is_text(text: str) -> None:
     [_, [cell]] = read("".join(lines([["name"], [text]])))
     assert cell == f"'{text}"
