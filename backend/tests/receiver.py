@@ -57,9 +57,12 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(*hosts: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
+async def receiving(
+    *hosts: str, port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Receiver]:
     """A receiver that listens on these addresses, all with one port."""
     receiver, servers = Receiver(), list[asyncio.Server]()
+    receiver.port = port
     try:
         for host in hosts or ("127.0.0.1",):
             server = await asyncio.start_server(receiver.serve, host, receiver.port, ssl=tls)

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("secret", sa.LargeBinary(), nullable=False),
         sa.Column("previous_secret", sa.LargeBinary(), nullable=True),
         sa.Column("previous_secret_until", INSTANT, nullable=True),
+        sa.Column("rests_until", INSTANT, nullable=True),
         sa.Column("version", sa.BigInteger(), server_default="1", nullable=False),
         sa.Column("created_at", INSTANT, server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", INSTANT, server_default=sa.text("now()"), nullable=False),

@@ -20,7 +20,15 @@ from app.webhooks import repository
 from app.webhooks.errors import WebhookIsOff
 from app.webhooks.event_schemas import Envelope
 from app.webhooks.models import Delivery, Webhook
-from app.webhooks.rules import TEST, is_gone, is_taken, is_wanted, pause_after
+from app.webhooks.rules import (
+    REST,
+    TEST,
+    is_gone,
+    is_taken,
+    is_wanted,
+    must_rest,
+    pause_after,
+)
 from app.webhooks.schemas import DeliveryOut, DeliveryState, Try
 from app.webhooks.sender import EXCERPT_BYTES, Outcome
 
@@ -72,7 +80,8 @@ class DeliveryService:
         delivery = await repository.lock_due(self._session, message.attempt_id, message.webhook.id)
         if delivery is None:
             return  # another runner was faster
-        delivery.tries = [*delivery.tries, _try(outcome, self._clock())]
+        now = self._clock()
+        delivery.tries = [*delivery.tries, _try(outcome, now)]
         delivery.attempts += 1
         if is_taken(outcome.status):
             _end(delivery, "succeeded")
@@ -85,9 +94,20 @@ class DeliveryService:
             if not is_test and not is_over:
                 await self._switch_off(message.webhook.id, gone=is_gone(outcome.status))
             return
-        delivery.next_try_at = self._clock() + pause
-        delivery.attempt_id = new_id()
-        await enqueue(self._session, DELIVER, delivery.attempt_id, after=pause)
+        if must_rest(outcome.error):
+            await repository.rest(self._session, message.webhook.id, now + REST)
+        await self._try_after(delivery, pause)
+
+    async def put_off(self, message: Message) -> bool:
+        """Let a message wait whose webhook rests; whether it does. It does not count as a try."""
+        until, now = message.webhook.rests_until, self._clock()
+        if until is None or until <= now:
+            return False
+        delivery = await repository.lock_due(self._session, message.attempt_id, message.webhook.id)
+        if delivery is not None:
+            chance = random.random()  # noqa: S311 - it hides nothing
+            await self._try_after(delivery, until - now + REST * chance)
+        return True
 
     async def test(self, webhook_id: UUID, principal: Principal) -> DeliveryOut:
         """Send an event that says nothing, once.
@@ -150,6 +170,11 @@ class DeliveryService:
         if found is None:
             raise NotFound
         return _out(found.Delivery, found.Event)
+
+    async def _try_after(self, delivery: Delivery, pause: timedelta) -> None:
+        delivery.next_try_at = self._clock() + pause
+        delivery.attempt_id = new_id()
+        await enqueue(self._session, DELIVER, delivery.attempt_id, after=pause)
 
     def _new(self, webhook_id: UUID, event_id: UUID, event_type: str) -> dict[str, Any]:
         return {

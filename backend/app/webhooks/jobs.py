@@ -64,6 +64,10 @@ class WebhookJobs:
             message = await DeliveryService(session, self._clock).message(attempt_id)
         if message is None:
             return
+        if message.webhook.is_active and message.webhook.rests_until is not None:
+            async with self._database.transaction() as session:
+                if await DeliveryService(session, self._clock).put_off(message):
+                    return
         outcome = await self._send(message)
         log.info(
             "webhook_tried",

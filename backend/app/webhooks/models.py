@@ -13,7 +13,10 @@ from app.database import Base, Versioned
 
 
 class Webhook(Versioned, Base):
-    """Where to send which events; `disabled_reason` is set where not its owner switched it off."""
+    """Where to send which events; `disabled_reason` is set where not its owner switched it off.
+
+    Who could not be reached rests for a moment: what is for it waits, and holds nobody else up.
+    """
 
     __tablename__ = "webhooks"
     __table_args__ = (
@@ -34,6 +37,7 @@ class Webhook(Versioned, Base):
     secret: Mapped[bytes] = mapped_column(LargeBinary)
     previous_secret: Mapped[bytes | None] = mapped_column(LargeBinary)
     previous_secret_until: Mapped[datetime | None]
+    rests_until: Mapped[datetime | None]
 
 
 class Delivery(Base):

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, insert, select
+from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.events import Event
@@ -84,6 +84,16 @@ async def lock_due(session: AsyncSession, attempt_id: UUID, webhook_id: UUID) ->
     await session.execute(stays.with_for_update(read=True, key_share=True))
     return await session.scalar(
         select(Delivery).where(Delivery.attempt_id == attempt_id).with_for_update()
+    )
+
+
+async def rest(session: AsyncSession, webhook_id: UUID, until: datetime) -> None:
+    """Leave a webhook alone for a while; to its owner that is no change."""
+    columns = table(Webhook).c
+    await session.execute(
+        update(table(Webhook))
+        .where(columns.id == webhook_id)
+        .values(rests_until=until, updated_at=columns.updated_at)
     )
 
 

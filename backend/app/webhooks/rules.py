@@ -28,6 +28,9 @@ PAUSES = (
 JITTER = 0.1
 """The share by which each pause is longer or shorter, so that the failed do not return at once."""
 
+REST = timedelta(minutes=1)
+"""For how long who could not be reached is left alone, so that others are told in time."""
+
 OVERLAP = timedelta(hours=24)
 """For how long a secret that was replaced still signs, next to the new one."""
 
@@ -46,6 +49,11 @@ def is_taken(status: int | None) -> bool:
 def is_gone(status: int | None) -> bool:
     """Whether the receiver says that it never wants anything again."""
     return status == HTTPStatus.GONE
+
+
+def must_rest(error: str | None) -> bool:
+    """Whether a try that ended so has taken long, as the next one would."""
+    return error in {"timeout", "connect_failed"}
 
 
 def pause_after(tries: int, event_type: str, chance: float) -> timedelta | None:

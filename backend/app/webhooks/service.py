@@ -82,7 +82,7 @@ class WebhookService:
         before = _said(webhook)
         if "url" in fields:
             self._check_target(fields["url"])
-            webhook.url = fields["url"]
+            webhook.url, webhook.rests_until = fields["url"], None
         webhook.events = fields.get("events", webhook.events)
         if "is_active" in fields:
             webhook.is_active, webhook.disabled_reason = fields["is_active"], None

@@ -4,6 +4,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
+from app.core.errors import UriTooLong
 from app.core.exchange import Exchange
 from app.core.middleware.bounds import (
     MAXIMUM_HEADER_BYTES,
@@ -26,6 +27,8 @@ def refusal(
         check_bounds(scope, Exchange(scope, send))
     except HTTPException as error:
         return error.status_code
+    except UriTooLong as error:
+        return error.status
     return None
 
 
