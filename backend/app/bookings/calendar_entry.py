@@ -6,7 +6,7 @@ and what needs no care are the `icalendar` library's.
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -113,50 +113,55 @@ def invitation(
     event.add("attendee", _attendee(attendee, entry.booking.status))
     if method is Method.REQUEST:
         _add_alarms(event, entry, alarms)
-    return _written(_calendar(method, [entry], [event]))
+    return _written(_calendar(method), [(entry, event)])
 
 
 def published(entry: Entry, *, organizer: Person) -> bytes:
     """One booking, to be opened by a calendar."""
     event = _event(entry, organizer)
     _add_alarms(event, entry, (HOUR_BEFORE,))
-    return _written(_calendar(Method.PUBLISH, [entry], [event]))
+    return _written(_calendar(Method.PUBLISH), [(entry, event)])
 
 
-def feed(entries: Sequence[Entry], *, organizer: Person, name: str) -> bytes:
+def feed(entries: Iterable[Entry], *, organizer: Person, name: str) -> bytes:
     """Many bookings, for calendars that come back for them every hour.
 
     Without alarms: who has hundreds of entries did not ask to be woken by each.
     """
-    calendar = _calendar(Method.PUBLISH, entries, [_event(entry, organizer) for entry in entries])
+    calendar = _calendar(Method.PUBLISH)
     calendar.add("name", _line(name))  # RFC 7986
     calendar.add("x-wr-calname", _line(name))
     calendar.add("refresh-interval", _REFRESH, parameters={"VALUE": "DURATION"})
     calendar.add("x-published-ttl", "PT1H")
-    return _written(calendar)
+    return _written(calendar, ((entry, _event(entry, organizer)) for entry in entries))
 
 
-def _calendar(method: Method, entries: Sequence[Entry], events: Sequence[Event]) -> Calendar:
+def _calendar(method: Method) -> Calendar:
     calendar = Calendar()
     calendar.add("prodid", PRODUCT)
     calendar.add("version", "2.0")
     calendar.add("calscale", "GREGORIAN")
     calendar.add("method", method.value)
+    return calendar
+
+
+def _written(calendar: Calendar, entries: Iterable[tuple[Entry, Event]]) -> bytes:
+    """The calendar with these events, and the zones that they refer to.
+
+    Each event is written before the next one is made: were a thousand of them there at once, the
+    garbage collector would look through all that the process has, while everybody waits.
+    """
+    events: list[bytes] = []
     years = defaultdict(set)
-    for entry in entries:
+    for entry, event in entries:
+        events.append(event.to_ical())
         for time in _times(entry.booking):
             if time.tzinfo is not UTC:
                 years[entry.booking.time_zone].add(time.year)
     for zone, needed in sorted(years.items()):
         calendar.add_component(zone_definition(zone, min(needed), max(needed)))
-    for event in events:
-        calendar.add_component(event)
-    return calendar
-
-
-def _written(calendar: Calendar) -> bytes:
-    written: bytes = calendar.to_ical()
-    return written
+    begin, end, _ = calendar.to_ical().partition(b"END:VCALENDAR\r\n")
+    return b"".join((begin, *events, end))
 
 
 def _event(entry: Entry, organizer: Person, *, is_cancelled: bool = False) -> Event:
@@ -175,7 +180,8 @@ def _event(entry: Entry, organizer: Person, *, is_cancelled: bool = False) -> Ev
     event.add("summary", _line(entry.title))
     event.add("description", _text("\n\n".join(entry.paragraphs)))
     if booking.location is not None:
-        event.add("location", _line(booking.location.name))
+        place = (booking.location.name, *booking.location.address.splitlines())
+        event.add("location", _line(", ".join(filter(None, map(str.strip, place)))))
     if entry.link is not None:
         event.add("url", entry.link)
     event.add("status", status)

@@ -69,6 +69,7 @@ def view_of(bookings: FromClause) -> Select[Any]:
                 "resources"
             ),
             Location.name.label("location_name"),
+            Location.address.label("location_address"),
             User.name.label("customer_name"),
             User.email.label("customer_email"),
             User.phone.label("customer_phone"),

@@ -139,7 +139,10 @@ async def get_calendar_entry(
     booking = await bookings.show(booking_id, principal)
     entry = customers_entry(booking, project=settings.PROJECT_NAME)
     return CalendarResponse(
-        published(entry, organizer=Person(settings.MAIL_FROM, settings.PROJECT_NAME)),
+        published(
+            entry,
+            organizer=Person(settings.MAIL_FROM, settings.MAIL_FROM_NAME or settings.PROJECT_NAME),
+        ),
         headers={"Content-Disposition": f'attachment; filename="{booking.reference}.ics"'},
     )
 

@@ -113,6 +113,8 @@ class NamedProvider(Output):
 class NamedLocation(Output):
     id: UUID
     name: str
+    address: str = Field("", exclude=True)
+    """For calendars, which show the way there."""
 
 
 class NamedResource(Output):

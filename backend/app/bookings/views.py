@@ -104,7 +104,7 @@ def _assigned(row: AnyRow) -> Assigned | None:
 def _location(row: AnyRow) -> NamedLocation | None:
     if row.location_id is None:
         return None
-    return NamedLocation(id=row.location_id, name=row.location_name)
+    return NamedLocation(id=row.location_id, name=row.location_name, address=row.location_address)
 
 
 def _customer(row: AnyRow, caller: Caller) -> Customer | None:

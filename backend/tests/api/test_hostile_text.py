@@ -36,7 +36,7 @@ class Scene:
 @pytest.fixture
 async def scene(business: Business) -> Scene:
     admin = await business.admin()
-    place = {"name": f"@{LINE}", "address": "Here", "time_zone": "Europe/Paris"}
+    place = {"name": f"@{LINE}", "address": TEXT, "time_zone": "Europe/Paris"}
     location = ok(await admin.post("/locations", place))
     kinds = (("why", "paragraph"), ("what", "text"))
     service = await business.service(
@@ -85,7 +85,8 @@ async def test_a_calendar_has_one_event_and_the_text_as_it_was_typed(scene: Scen
     for answer in (download, await feed(scene.customer, "bookings")):
         found = event(answer)
         assert found["summary"] == title
-        assert found["location"] == one_line(f"@{LINE}")
+        where = ", ".join(filter(None, map(str.strip, TEXT.splitlines())))
+        assert found["location"] == one_line(f"@{LINE}, {where}")
         assert "eve@example.com" not in answer.text  # what was typed is not for one's own calendar
     found = event(await feed(scene.provider, "calendar"))
     assert found["summary"] == one_line(f"-{LINE}, {LINE}")

@@ -200,6 +200,12 @@ def test_an_invitation_is_written_as_this() -> None:
     assert text.decode() == GOLDEN.replace("\n", "\r\n")
 
 
+def test_a_place_is_told_with_the_way_there() -> None:
+    place = {"id": UUID(int=4), "name": "Room 1", "address": "1, rue A\r\n\n 75001 Paris\n"}
+    found = event(message(Method.REQUEST, booking(location=place)))
+    assert found["location"] == "Room 1, 1, rue A, 75001 Paris"
+
+
 def test_what_is_at_the_second_of_two_equal_hours_is_told_in_utc() -> None:
     text = message(Method.REQUEST, booking("2026-10-25T01:30Z"))
     assert b"DTSTART:20261025T013000Z" in text
