@@ -40,7 +40,8 @@ _VARY = b"Authorization, X-API-Key"
 _MAXIMUM_PARTS = 10_000
 _FEW_ENOUGH_BYTES = 64 * 1024
 _PARTS = (b"[", b"{", b":")
-_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
+# Matches wherever a text begins, cut off or not: so each byte is looked at once.
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 

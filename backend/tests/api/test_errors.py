@@ -151,9 +151,11 @@ async def test_a_malformed_host_is_refused(
             b'{"name": "x", "durations_minutes": [' + b"9" * 5000 + b"]}", id="long number"
         ),
         # What these are made of would be made before any of it is found wrong.
-        pytest.param(json.dumps([[]] * 40_000).encode(), id="many lists"),
-        pytest.param(json.dumps([{}] * 40_000).encode(), id="many objects"),
+        pytest.param(json.dumps({"name": [[]] * 40_000}).encode(), id="many lists"),
+        pytest.param(json.dumps({"name": [{}] * 40_000}).encode(), id="many objects"),
         pytest.param(json.dumps(dict.fromkeys(map(str, range(10_000)))).encode(), id="many names"),
+        # Longer than any test may take, if each quotation mark were the begin of another search.
+        pytest.param(b'{"a":"' + rb":\"" * 300_000 + b"\\", id="long text, cut off"),
     ],
 )
 async def test_what_is_not_storable_json_is_refused_as_a_whole(
