@@ -50,7 +50,11 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 def settings(settings: Settings, mailbox: Mailbox) -> Settings:
-    told = {"JOBS_IN_PROCESS": True, "WEBHOOK_ALLOWED_NETWORKS": ("127.0.0.0/8",)}
+    told = {
+        "ACCESS_TOKEN_EXPIRE_MINUTES": 24 * 60,
+        "JOBS_IN_PROCESS": True,
+        "WEBHOOK_ALLOWED_NETWORKS": ("127.0.0.0/8",),
+    }
     return settings.model_copy(update=mailbox.settings | told)
 
 
