@@ -156,10 +156,6 @@ class DeliveryService:
             build=lambda row: _out(row.Delivery, row.Event),
         )
 
-    async def forget_before(self, instant: datetime, *, most: int) -> int:
-        """Forget what was concluded before; returns how much it was."""
-        return await repository.forget_before(self._session, instant, most=most)
-
     async def _deliver(self, webhook: Webhook, event_id: UUID, event_type: str) -> DeliveryOut:
         if not webhook.is_active:
             raise WebhookIsOff

@@ -8,12 +8,14 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
+from app.core.cleaning import in_batches
 from app.core.clock import Clock
 from app.core.events import Event
 from app.core.followers import Follower
 from app.core.jobs import Handler, Routine
 from app.database import Database
 from app.webhooks.delivery_service import DELIVER, SWITCHED_OFF, DeliveryService, Message
+from app.webhooks.repository import forget_before
 from app.webhooks.sender import Outcome, Sender
 from app.webhooks.signing import WebhookSecrets, signed
 
@@ -21,7 +23,6 @@ log = structlog.get_logger(__name__)
 
 KEPT = timedelta(days=30)
 """For how long the log of deliveries goes back."""
-_BATCH = 1_000
 _AT_ONCE = 6
 """Tries at a time, of all runners, so that slow receivers leave room for other jobs."""
 
@@ -82,11 +83,8 @@ class WebhookJobs:
 
     async def forget_deliveries(self) -> None:
         """Forget deliveries that were concluded a month ago."""
-        forgotten = _BATCH
-        while forgotten == _BATCH:
-            async with self._database.transaction() as session:
-                deliveries = DeliveryService(session, self._clock)
-                forgotten = await deliveries.forget_before(self._clock() - KEPT, most=_BATCH)
+        before = self._clock() - KEPT
+        await in_batches(self._database, "webhook_deliveries", forget_before, before)
 
     async def _send(self, message: Message) -> Outcome:
         webhook, now = message.webhook, self._clock()

@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, insert, select, update
+from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.cleaning import remove_some
 from app.core.events import Event
 from app.core.pagination import Keyset
 from app.database import AnyRow, table
@@ -97,14 +98,7 @@ async def rest(session: AsyncSession, webhook_id: UUID, until: datetime) -> None
     )
 
 
-async def forget_before(session: AsyncSession, instant: datetime, *, most: int) -> int:
-    """Delete what was concluded long ago; returns how much."""
-    old = (
-        select(Delivery.id)
-        .where(Delivery.created_at < instant, Delivery.state != "pending")
-        .limit(most)
-    )
-    found = await session.scalars(
-        delete(Delivery).where(Delivery.id.in_(old)).returning(Delivery.id)
-    )
-    return len(found.all())
+async def forget_before(session: AsyncSession, instant: datetime, most: int) -> int:
+    """Delete what was concluded and is older than that; returns how much."""
+    is_old = (Delivery.created_at < instant) & (Delivery.state != "pending")
+    return await remove_some(session, Delivery, is_old, most)
