@@ -78,7 +78,8 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=15)
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=10), timedelta(minutes=15)
 _POLL_INTERVAL = timedelta(seconds=10)  # for what no notification announces: the dead's jobs
 _LAST_LOOK = timedelta(milliseconds=50)  # whether those that were begun are done
-_BATCH, _AT_ONCE = 5, 10
+_AT_ONCE = 10
+_LEAST = 2  # that pgqueuer can do with
 _CONTINUOUS = QueueExecutionMode.continuous
 _RECONNECT_SECONDS = 2
 _GRACE_SECONDS = 20
@@ -228,6 +229,8 @@ async def backlog(session: AsyncSession) -> Backlog:
 class JobRunner:
     """Works off the queue, on a connection of its own. Any number of them may run at once.
 
+    It does ten jobs at a time, and no more than half of the connections of its process allow.
+
     `routines` are run at their times, by one of all the runners: `name: (cron, routine)`.
     `followers` of the log are run beside it. `at_once` says of how many jobs of a name all runners
     together work at a time, where it matters.
@@ -246,6 +249,9 @@ class JobRunner:
         self._routines = routines or {}
         self._followers = followers
         self._at_once = at_once or {}
+        # Requests of the same process find connections whatever the jobs wait for.
+        places = settings.POSTGRES_POOL_SIZE + settings.POSTGRES_MAX_OVERFLOW
+        self._most = max(min(_AT_ONCE, places // 2), _LEAST)
         self._manager: QueueManager | None = None
         self._at_work: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
@@ -313,8 +319,8 @@ class JobRunner:
             async with self._routine_work(on_connection if mode is _CONTINUOUS else None):
                 await manager.run(
                     mode=mode,
-                    batch_size=_BATCH,
-                    max_concurrent_tasks=_AT_ONCE,
+                    batch_size=self._most // 2,
+                    max_concurrent_tasks=self._most,
                     dequeue_timeout=_POLL_INTERVAL if mode is _CONTINUOUS else _LAST_LOOK,
                     heartbeat_timeout=HEARTBEAT_TIMEOUT,
                 )

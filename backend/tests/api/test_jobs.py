@@ -22,7 +22,15 @@ from app.config import Settings
 from app.core.clock import system_clock
 from app.core.context import bound_request_id
 from app.core.ids import new_id
-from app.core.jobs import MAXIMUM_ATTEMPTS, GiveUp, JobRunner, enqueue, pause_before, running
+from app.core.jobs import (
+    MAXIMUM_ATTEMPTS,
+    GiveUp,
+    JobRunner,
+    enqueue,
+    enqueue_all,
+    pause_before,
+    running,
+)
 from app.core.letters import Letter
 from app.core.logging import configure_logging
 from app.core.mail import Mailer, MailNotSent, MailRefused
@@ -157,6 +165,26 @@ async def test_a_job_that_is_run_again_sends_no_second_mail(app: FastAPI, mailbo
         await enqueue(session, "auth.mail_link", link_id)
     await app.state.jobs.run_due()
     assert len(mailbox.mails) == 1
+
+
+@pytest.mark.parametrize(("connections", "most"), [(4, 2), (20, 10), (1, 2)])
+async def test_half_of_the_connections_are_left_to_requests(
+    app: FastAPI, settings: Settings, connections: int, most: int
+) -> None:
+    at_work, seen = 0, []
+
+    async def work(_: UUID) -> None:
+        nonlocal at_work
+        at_work += 1
+        await asyncio.sleep(0.1)
+        seen.append(at_work)
+        at_work -= 1
+
+    async with app.state.database.transaction() as session:
+        await enqueue_all(session, "a.job", {new_id(): timedelta() for _ in range(most * 2)})
+    narrow = settings.model_copy(update={"POSTGRES_POOL_SIZE": connections})
+    await JobRunner(narrow, {"a.job": work}).run_due()
+    assert (len(seen), max(seen)) == (most * 2, most)
 
 
 async def test_two_runners_send_each_mail_once(
