@@ -14,12 +14,14 @@ from devserver.throwaway import running_server, temporary_folder
 from fuzzing.run import Outcome, fuzz
 from fuzzing.world import ROLES
 
-# What would only slow it down, or end a token in the middle.
+# What would only slow it down, or end a token in the middle. No job runs, for webhooks would be
+# sent to whatever address is made up.
 SETTINGS = {
     "ACCESS_TOKEN_EXPIRE_MINUTES": "1440",
     "API_KEYS_ENABLED": "true",
     "BCRYPT_ROUNDS": "4",
     "HOLDS_PER_CALLER": "100",
+    "JOBS_IN_PROCESS": "false",
     "LOG_LEVEL": "WARNING",
 }
 

@@ -23,6 +23,7 @@ ANONYMOUS, SUPERUSER = "anonymous", "superuser"
 ROLES = (ANONYMOUS, CUSTOMER, PROVIDER, ADMIN, SUPERUSER)
 PASSWORD = "correct horse battery fuzz"  # noqa: S105 - of accounts that live for minutes
 _ROUNDS = 4
+_HOOK = "https://example.com/hook"
 _DAY = timedelta(days=1)
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _HOW_MANY = 40
@@ -31,8 +32,10 @@ _HOW_MANY = 40
 _TABLES = {
     "booking_id": "bookings",
     "customer_id": "users",
+    "delivery_id": "webhook_deliveries",
     "entry_id": "waitlist_entries",
     "exclude_booking_id": "bookings",
+    "feed_id": "calendar_feeds",
     "hold_id": "holds",
     "location_id": "locations",
     "provider_id": "providers",
@@ -41,6 +44,7 @@ _TABLES = {
     "series_id": "booking_series",
     "service_id": "services",
     "user_id": "users",
+    "webhook_id": "webhooks",
 }
 # What becomes the account's own.
 _OWNED = ("holds", "booking_series", "waitlist_entries")
@@ -67,6 +71,7 @@ def likely_values(server: Server) -> dict[str, list[str]]:
             "If-Match": ["*"],
             "current_password": [PASSWORD],
             "password": [PASSWORD],
+            "url": [_HOOK],
             **_things_of_a_customer(client, server, services),
         }
     found |= asyncio.run(_ids(_settings(server.environment)))
@@ -93,6 +98,8 @@ def _open_service(client: httpx.Client, server: Server, approval: str) -> str:
     client.put(f"/providers/{provider}/schedule", json=hours).raise_for_status()
     given = {"providers": [{"provider_id": provider}]}
     client.put(f"/services/{service}/providers", json=given).raise_for_status()
+    webhook = _made(client.post("/webhooks", json={"url": _HOOK, "events": ["booking.*"]}))
+    client.post(f"/webhooks/{webhook}/test").raise_for_status()
     return service
 
 
@@ -115,6 +122,8 @@ def _things_of_a_customer(
             _made(client.post("/holds", json=held))
         repeated = {**wanted, "start": free[12], "rrule": "FREQ=WEEKLY;COUNT=2"}
         _made(client.post("/booking-series", json=repeated))
+        feed = client.post("/calendar-feeds", json={}).raise_for_status().json()
+        tokens.append(feed["url"].rpartition("/")[2].removesuffix(".ics"))
         client.headers = {}
         for number in range(13, 18):
             guest = {"name": "Guest", "email": f"guest{number}@example.com"}
@@ -175,6 +184,7 @@ async def _give(session: AsyncSession, user_id: uuid.UUID, role: str) -> None:
     user = {"user": user_id}
     for table in _OWNED:
         await session.execute(text(f"UPDATE {table} SET customer_id = :user"), user)
+    await session.execute(text("UPDATE calendar_feeds SET user_id = :user"), user)
     await session.execute(
         text(
             "UPDATE bookings SET customer_id = :user WHERE id IN (SELECT id FROM bookings"
