@@ -60,6 +60,11 @@ def told(app: FastAPI) -> Iterator[list[str]]:
         yield sent
 
 
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"MAIL_FROM_NAME": "The desk"})
+
+
 # --- What it shows ---------------------------------------------------------------------------
 async def test_a_customers_feed_follows_what_becomes_of_the_bookings(
     client: httpx.AsyncClient,
@@ -75,6 +80,8 @@ async def test_a_customers_feed_follows_what_becomes_of_the_bookings(
     (event,) = await read(client, url)
     assert event["summary"] == f"{service['name']}, Grace"
     assert event["uid"] == f"{booking['id']}@oneslot"
+    assert event["organizer"] == "mailto:no-reply@example.com"
+    assert event["organizer"].params["CN"] == "The desk"
     assert event["url"] == f"http://localhost:5173/bookings/{booking['id']}"
     assert event.decoded("dtstart").isoformat() == NINE
     ok(await ada.post(f"/bookings/{booking['id']}/reschedule", {"start": TEN}))

@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from io import StringIO
 from typing import Any
+from unicodedata import category
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 import vobject
 from dateutil.tz import tzical
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from icalendar import Calendar, Timezone
 
 from app.bookings.calendar_entry import (
@@ -257,6 +260,29 @@ def test_whatever_was_typed_stays_in_its_place() -> None:
     assert found["description"].endswith(f"\n\n{said}\n\n{typed}")
     # A reader that breaks lines at whatever Unicode calls a break sees the same lines.
     assert text.decode().splitlines() == text.decode().rstrip("\r\n").split("\r\n")
+
+
+@given(st.text(), st.text())
+@settings(max_examples=60, deadline=None)
+def test_no_text_leaves_its_place(line: str, text: str) -> None:
+    customer = {"id": None, "name": line, "email": "eve@example.com", "phone": None}
+    about = booking(notes=text, customer=customer)
+    entry = providers_entry(about, project="Oneslot")
+    to = Person("eve@example.com", line)
+    written = invitation(Method.REQUEST, entry, organizer=ORGANIZER, attendee=to)
+    found = event(written)
+    assert len(written.decode().splitlines()) == written.count(b"\r\n")
+    assert found["summary"].removeprefix("Massage,").strip() == " ".join(
+        " ".join(visible(line)).split()
+    )
+    assert "\n".join(visible(text)) in found["description"]
+
+
+def visible(text: str) -> list[str]:
+    """The lines of a text, without what cannot be seen."""
+    return [
+        "".join(c for c in line if c == "\t" or category(c) != "Cc") for line in text.splitlines()
+    ]
 
 
 def test_a_stranger_has_nothing_told_by_an_invitation() -> None:
