@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    Text,
     Uuid,
     any_,
     bindparam,
@@ -26,7 +27,8 @@ from app.bookings.models import Booking
 from app.bookings.series_models import BookingSeries
 from app.catalog.models import Service
 from app.core.events import Event
-from app.database import AnyRow
+from app.core.prepared import Prepared
+from app.database import AnyRow, table
 from app.notifications.models import (
     Notification,
     NotificationPreferences,
@@ -46,6 +48,49 @@ _NEW_DEVICES = text(
             AND regexp_replace(o.device, '[0-9.]+', '', 'g')
                 = regexp_replace(s.device, '[0-9.]+', '', 'g'))"""
 ).bindparams(bindparam("ids", type_=ARRAY(Uuid())))
+
+
+_NOTIFICATIONS = table(Notification).c
+_IS_NAMED = _NOTIFICATIONS.id == bindparam("named", type_=Uuid())
+# Built once: to build them takes longer than to run them.
+_TO_SEND = Prepared(
+    select(
+        *_NOTIFICATIONS,
+        Event.type.label("event_type"),
+        Event.occurred_at,
+        Event.before,
+        Event.after,
+        User.email,
+        User.locale,
+        User.time_zone,
+        User.is_active,
+        *(
+            func.coalesce(getattr(NotificationPreferences, topic.value), True).label(topic)
+            for topic in Topic
+        ),
+    )
+    .outerjoin(Event, Event.id == _NOTIFICATIONS.event_id)
+    .outerjoin(User, User.id == _NOTIFICATIONS.user_id)
+    .outerjoin(NotificationPreferences, NotificationPreferences.user_id == _NOTIFICATIONS.user_id)
+    .where(_IS_NAMED)
+)
+_OTHERS = Prepared(
+    select(_NOTIFICATIONS.event_id, _NOTIFICATIONS.kind).where(
+        _NOTIFICATIONS.booking_id == bindparam("booking", type_=Uuid()),
+        _NOTIFICATIONS.audience == bindparam("addressed_as", type_=Text()),
+        _NOTIFICATIONS.user_id.is_not_distinct_from(bindparam("account", type_=Uuid())),
+        _NOTIFICATIONS.minutes_before.is_(None),
+        ~_IS_NAMED,
+    )
+)
+_SETTLE = Prepared(
+    update(table(Notification))
+    .where(_IS_NAMED, _NOTIFICATIONS.state != "sent")
+    .values(
+        state=bindparam("new_state", type_=Text()),
+        sent_at=bindparam("new_sent_at", type_=_NOTIFICATIONS.sent_at.type),
+    )
+)
 
 
 # --- What follows from the log ---------------------------------------------------------------
@@ -116,48 +161,19 @@ async def add(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> set[UUID
 # --- Sending ---------------------------------------------------------------------------------
 async def to_send(session: AsyncSession, notification_id: UUID) -> AnyRow | None:
     """A notification with its event, whom it is for, and what they want no mails about."""
-    statement = (
-        select(
-            Notification,
-            Event.type.label("event_type"),
-            Event.occurred_at,
-            Event.before,
-            Event.after,
-            User.email,
-            User.locale,
-            User.time_zone,
-            User.is_active,
-            *(
-                func.coalesce(getattr(NotificationPreferences, topic.value), True).label(topic)
-                for topic in Topic
-            ),
-        )
-        .outerjoin(Event, Event.id == Notification.event_id)
-        .outerjoin(User, User.id == Notification.user_id)
-        .outerjoin(NotificationPreferences, NotificationPreferences.user_id == Notification.user_id)
-        .where(Notification.id == notification_id)
-    )
-    row: AnyRow | None = (await session.execute(statement)).one_or_none()
+    row: AnyRow | None = await _TO_SEND.first(session, {"named": notification_id})
     return row
 
 
-async def others(session: AsyncSession, told: Notification) -> Sequence[AnyRow]:
+async def others(session: AsyncSession, told: AnyRow) -> Sequence[AnyRow]:
     """What else the same person was to be told about the same booking: `event_id`, `kind`."""
-    rows: Sequence[AnyRow] = (
-        await session.execute(
-            select(Notification.event_id, Notification.kind).where(
-                Notification.booking_id == told.booking_id,
-                Notification.audience == told.audience,
-                Notification.user_id.is_not_distinct_from(told.user_id),
-                Notification.minutes_before.is_(None),
-                Notification.id != told.id,
-            )
-        )
-    ).all()
-    return rows
+    about = {"named": told.id, "booking": told.booking_id}
+    return await _OTHERS.all(
+        session, about | {"addressed_as": told.audience, "account": told.user_id}
+    )
 
 
-async def booked_in_series(session: AsyncSession, told: Notification) -> Sequence[UUID]:
+async def booked_in_series(session: AsyncSession, told: AnyRow) -> Sequence[UUID]:
     """The bookings that a mail about a series is about.
 
     Those of the whole series, or those that were called off together.
@@ -192,10 +208,8 @@ async def settle(
     session: AsyncSession, notification_id: UUID, state: str, *, sent_at: datetime | None = None
 ) -> None:
     """Note what has become of it, unless somebody else did."""
-    await session.execute(
-        update(Notification)
-        .where(Notification.id == notification_id, Notification.state != "sent")
-        .values(state=state, sent_at=sent_at)
+    await _SETTLE.all(
+        session, {"named": notification_id, "new_state": state, "new_sent_at": sent_at}
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from icalendar import Calendar
 from pydantic import HttpUrl
+from pyotp import TOTP
 from sqlalchemy import text
 
 from app.config import Settings
@@ -102,6 +103,8 @@ async def test_a_request_is_told_of_and_so_is_its_end(
         path, name = f"/bookings/{booking['id']}", booking["reference"]
         assert await subjects(app, mailbox, grace) == [f"New request {name}"]
         assert await subjects(app, mailbox, ada) == [f"We have received your request {name}"]
+        planned = "SELECT 1 FROM notifications WHERE state = 'planned' AND booking_id = :id"
+        assert not await rows(app, planned, id=UUID(booking["id"]))
         if end is None:
             clock.advance(days=2)
             await execute(app, "UPDATE pgqueuer SET execute_after = now()")
@@ -403,6 +406,18 @@ async def test_a_changed_password_is_told(app: FastAPI, mailbox: Mailbox, ada: C
     assert await subjects(app, mailbox, ada) == ["Your password at Oneslot was changed"]
 
 
+async def test_a_second_factor_is_told_when_it_goes(
+    app: FastAPI, mailbox: Mailbox, ada: Caller, clock: Hands
+) -> None:
+    started = ok(await ada.post("/auth/mfa/totp", {"password": PASSWORD}))
+    code = TOTP(started["secret"]).at(int(clock().timestamp()))
+    codes = ok(await ada.post("/auth/mfa/totp/confirm", {"code": code}))
+    assert await subjects(app, mailbox, ada) == ["Two-factor authentication is on at Oneslot"]
+    proof = {"password": PASSWORD, "code": codes["recovery_codes"][0]}
+    assert (await ada.request("DELETE", "/auth/mfa", json=proof)).status_code == 204
+    assert await subjects(app, mailbox, ada) == ["Two-factor authentication is off at Oneslot"]
+
+
 async def test_a_changed_address_is_told_to_the_old_one(
     app: FastAPI, mailbox: Mailbox, business: Business, ada: Caller
 ) -> None:
@@ -468,29 +483,21 @@ async def test_reminders_move_with_the_booking_and_back_and_end_with_it(
     assert await reminded(app, mailbox, address) == 0
 
 
-async def test_a_service_has_reminders_of_its_own_or_none(
-    app: FastAPI, mailbox: Mailbox, business: Business, ada: Caller, clock: Hands
+async def test_a_service_has_reminders_of_its_own_or_none_and_none_comes_too_late(
+    app: FastAPI, business: Business, ada: Caller
 ) -> None:
-    for minutes, expected in (([600], 1), ([], 0)):
-        service = await business.service(reminder_minutes=minutes)
+    today = "2026-03-02T11:00:00+01:00"
+    for rules, start, planned in (([600], NINE, [600]), ([], NINE, []), (None, today, [60])):
+        service = await business.service(reminder_minutes=rules)
         await business.provider(service)
-        ok(await ada.post("/bookings", {"service_id": service["id"], "start": NINE}))
-        plans = await rows(
-            app,
-            "SELECT 1 FROM notifications n JOIN bookings b ON b.id = n.booking_id"
-            " WHERE n.kind = 'reminder' AND b.service_id = :id",
-            id=UUID(service["id"]),
-        )
-        assert plans == []
+        booking = ok(await ada.post("/bookings", {"service_id": service["id"], "start": start}))
         await app.state.jobs.run_due()
         plans = await rows(
             app,
-            "SELECT n.minutes_before FROM notifications n JOIN bookings b ON b.id = n.booking_id"
-            " WHERE n.kind = 'reminder' AND b.service_id = :id",
-            id=UUID(service["id"]),
+            "SELECT minutes_before FROM notifications WHERE kind = 'reminder' AND booking_id = :id",
+            id=UUID(booking["id"]),
         )
-        assert [plan.minutes_before for plan in plans] == minutes
-        assert len(plans) == expected
+        assert [plan.minutes_before for plan in plans] == planned
 
 
 # --- Who wants none --------------------------------------------------------------------------
@@ -519,14 +526,18 @@ async def test_one_click_ends_the_reminders_of_a_guest_and_of_an_account(
         assert url.startswith("http://localhost:5173/api/v1/unsubscribe/")
         path = url.removeprefix("http://localhost:5173")
         form = {"List-Unsubscribe": "One-Click"}
-        problem(await client.post(f"{path[:-1]}", data=form), 404, "not_found")
+        forged = path[:-5] + ("A" if path[-5] != "A" else "B") + path[-4:]
+        for wrong in (forged, path[:-1], path + "A", path + "%C3%A9"):
+            problem(await client.post(wrong, data=form), 404, "not_found")
         assert (await client.get(path)).status_code == 405
         for _ in range(2):
             assert (await client.post(path, data=form)).status_code == 204
     mailbox.mails.clear()
-    clock.advance(hours=22)
-    await remind(app)
-    assert mailbox.mails == []
+    for _ in range(2):  # an hour before the one, and the other
+        clock.advance(hours=10, minutes=45)
+        await remind(app)
+        assert mailbox.mails == []
+        clock.advance(minutes=15)
     ada = await business.log_in(ada.user["email"], PASSWORD)
     assert ok(await ada.get("/auth/me/notifications"))["reminders"] is False
     assert GUEST["email"] not in str(await rows(app, "SELECT * FROM unreminded_addresses"))
@@ -573,3 +584,20 @@ async def test_nothing_is_left_of_who_is_erased(
         assert not await rows(app, f"SELECT 1 FROM {table} WHERE user_id = :id", id=user)
     await remind(app)
     assert not mailbox.to(ada.user["email"])
+
+
+async def test_what_was_sent_is_known_for_a_quarter_of_a_year(
+    app: FastAPI, service: dict[str, Any], ada: Caller, clock: Hands
+) -> None:
+    ok(await ada.post("/bookings", {"service_id": service["id"], "start": NINE}))
+    await app.state.jobs.run_due()
+    kept = "SELECT state, count(*) AS number FROM notifications GROUP BY state"
+    before = await rows(app, kept)
+    _, forget = app.state.jobs._routines["notifications.forget"]
+    await execute(app, "UPDATE notifications SET created_at = '2026-03-02T08:00Z'")
+    clock.advance(days=89)
+    await forget()
+    assert await rows(app, kept) == before
+    clock.advance(days=2)
+    await forget()
+    assert [tuple(row) for row in await rows(app, kept)] == [("planned", 2)]
