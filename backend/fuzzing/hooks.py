@@ -33,6 +33,9 @@ UNSAYABLE = (
     "each provider once",
     "each weekday once",
     # what a text means
+    "neither a user, nor a password, nor a fragment",
+    "not a URL that begins with https://",
+    "not a public address",
     "not an IANA time zone name",
     "not a cursor of this list",
     "not a list of entity tags",
@@ -45,6 +48,7 @@ UNSAYABLE = (
     "at least 1 character",
     # a rule that is a setting
     "at least 12 characters",
+    "https is needed",
     "too easy to guess",
     # what there is, and what is past
     "not one of the service's durations",
@@ -52,6 +56,7 @@ UNSAYABLE = (
     "no such",
     "they do not give this service",
     "keeps its name",
+    "you own no calendar",
 )
 
 _first = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)

@@ -242,7 +242,7 @@ RoleName = Annotated[
     str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{1,49}$"), Field(examples=["receptionist"])
 ]
 RoleNames = Annotated[
-    list[str], AfterValidator(lambda names: list(dict.fromkeys(names))), Field(max_length=50)
+    list[str], Field(max_length=50), AfterValidator(lambda names: list(dict.fromkeys(names)))
 ]
 
 

@@ -71,7 +71,8 @@ async def list_feeds(
 
 
 @router.delete(
-    "/{feed_id}",
+    # A dot in it would make it the address below, which can only be read.
+    "/{feed_id:uuid}",
     status_code=status.HTTP_204_NO_CONTENT,
     operation_id="calendar_feeds_revoke",
     summary="Revoke a calendar feed",

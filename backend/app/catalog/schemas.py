@@ -16,10 +16,11 @@ _WEEK = 7 * _DAY
 _YEAR = 366 * _DAY
 
 Duration = Annotated[int, Field(ge=1, le=_WEEK)]
+# The length of a list is that of what was sent: what repeats itself counts each time.
 Durations = Annotated[
     list[Duration],
-    AfterValidator(lambda durations: list(dict.fromkeys(durations))),
     Field(min_length=1, max_length=20, description="The first is the default."),
+    AfterValidator(lambda durations: list(dict.fromkeys(durations))),
 ]
 Buffer = Annotated[int, Field(ge=0, le=_DAY)]
 Slug = Annotated[
@@ -39,12 +40,12 @@ Capacity = Annotated[
 Reschedules = Annotated[int, Field(ge=0, le=1000)]
 Limit = Annotated[int, Field(ge=1, le=10_000)]
 LocationIds = Annotated[
-    list[UUID], AfterValidator(lambda ids: list(dict.fromkeys(ids))), Field(max_length=100)
+    list[UUID], Field(max_length=100), AfterValidator(lambda ids: list(dict.fromkeys(ids)))
 ]
 ReminderMinutes = Annotated[
     list[Annotated[int, Field(ge=1, le=_YEAR)]],
-    AfterValidator(lambda minutes: sorted(set(minutes), reverse=True)),
     Field(max_length=10),
+    AfterValidator(lambda minutes: sorted(set(minutes), reverse=True)),
 ]
 
 
@@ -132,9 +133,9 @@ def _kinds_once(requirements: list[ResourceRequirement]) -> list[ResourceRequire
     return requirements
 
 
-Questions = Annotated[list[Question], AfterValidator(_keys_once), Field(max_length=50)]
+Questions = Annotated[list[Question], Field(max_length=50), AfterValidator(_keys_once)]
 ResourceRequirements = Annotated[
-    list[ResourceRequirement], AfterValidator(_kinds_once), Field(max_length=20)
+    list[ResourceRequirement], Field(max_length=20), AfterValidator(_kinds_once)
 ]
 
 

@@ -247,6 +247,9 @@ async def test_a_feed_is_listed_without_its_address_and_gone_once_revoked(
     bob = await business.customer()
     assert ok(await bob.get("/calendar-feeds"))["items"] == []
     problem(await bob.delete(f"/calendar-feeds/{made['id']}"), 404, "not_found")
+    address = await bob.delete(f"/calendar-feeds/{made['id']}.ics")
+    problem(address, 405, "method_not_allowed")
+    assert address.headers["allow"] == "GET, HEAD"
     assert await read(client, made["url"]) == []
     assert (await ada.delete(f"/calendar-feeds/{made['id']}")).status_code == 204
     problem(await client.get(made["url"]), 404, "not_found")

@@ -175,6 +175,12 @@ async def test_a_duration_counts_once_and_the_first_stays_first(admin: Caller) -
     assert service["durations_minutes"] == [60, 30, 90]
     changed = await admin.patch(f"/services/{service['id']}", {"durations_minutes": [45, 45]})
     assert ok(changed)["durations_minutes"] == [45]
+    # As the document says how many may be sent, each time counts.
+    too_many = {"durations_minutes": [45] * 21, "reminder_minutes": [60] * 11}
+    refused = problem(
+        await admin.patch(f"/services/{service['id']}", too_many), 422, "validation_failed"
+    )
+    assert {e["pointer"] for e in refused["errors"]} == {f"#/{name}" for name in too_many}
 
 
 OPTIONS = ["Yes", "No"]
