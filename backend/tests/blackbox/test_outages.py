@@ -24,7 +24,7 @@ from tests.business import Caller
 from tests.race.support import connect, customers
 
 CALLERS = 6
-PAUSE = 0.04
+PAUSE = 0.1
 ENOUGH = CALLERS * 5
 NOTICED, SILENT, HEALED = 3.0, 5.0, 5.0
 """Seconds until /health/ready knows, until nobody waits for what is frozen, until all is well."""

@@ -17,8 +17,8 @@ from devserver.throwaway import HOST, free_port, serve
 from tests.blackbox.load import Live, bookings_under_way, offer
 from tests.race.support import connect, customers, environment
 
-CALLERS, LOGINS = 8, 4
-PAUSE = 0.04
+CALLERS, LOGINS = 6, 4
+PAUSE = 0.1
 DELAY = 2
 GRACE = 30.0
 
