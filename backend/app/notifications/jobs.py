@@ -8,6 +8,7 @@ from uuid import UUID
 import structlog
 
 from app.config import Settings
+from app.core.cleaning import in_batches
 from app.core.clock import Clock
 from app.core.jobs import Handler, Routine, enqueue_all
 from app.core.mail import Mailer
@@ -58,12 +59,9 @@ class NotificationJobs:
                 taken = bool(due)
 
     async def forget(self) -> None:
-        """Forget what was sent long ago."""
-        gone = 1
-        while gone:
-            async with self._database.transaction() as session:
-                gone = await repository.forget_before(session, self._clock() - _KEPT)
-            log.info("notifications_forgotten", notifications=gone)
+        """Forget what was sent, or was not, long ago."""
+        before = self._clock() - _KEPT
+        await in_batches(self._database, "notifications", repository.forget_before, before)
 
     async def send(self, notification_id: UUID) -> None:
         """Send a mail, unless it was sent, is no longer true, or not wanted.

@@ -26,6 +26,7 @@ from app.auth.models import LoginSession, User
 from app.bookings.models import Booking
 from app.bookings.series_models import BookingSeries
 from app.catalog.models import Service
+from app.core.cleaning import remove_some
 from app.core.events import Event
 from app.core.prepared import Prepared
 from app.database import AnyRow, table
@@ -234,20 +235,10 @@ async def queue_due(session: AsyncSession, now: datetime, ahead: timedelta) -> S
     return rows
 
 
-async def forget_before(session: AsyncSession, moment: datetime) -> int:
+async def forget_before(session: AsyncSession, instant: datetime, most: int) -> int:
     """Forget what was written before then, but for what is yet to come; how many it were."""
-    old = (
-        select(Notification.id)
-        .where(Notification.created_at < moment, Notification.state != "planned")
-        .limit(_MOST_AT_ONCE)
-    )
-    gone = await session.execute(
-        delete(Notification)
-        .where(Notification.id.in_(old))
-        .returning(Notification.id)
-        .execution_options(synchronize_session=False)
-    )
-    return len(gone.all())
+    is_old = (Notification.created_at < instant) & (Notification.state != "planned")
+    return await remove_some(session, Notification, is_old, most)
 
 
 # --- Who wants none --------------------------------------------------------------------------
