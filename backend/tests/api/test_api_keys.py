@@ -738,6 +738,8 @@ SESSION_ONLY = {
     "calendar_feeds_create",
     "calendar_feeds_list",
     "calendar_feeds_revoke",
+    "notifications_get",
+    "notifications_put",
 }
 
 
