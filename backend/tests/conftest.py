@@ -67,6 +67,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["POSTGRES_DB"] = before
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests wait for servers, and for each other's transactions."""
+    return (os.cpu_count() or 1) + 1
+
+
 def _memory() -> str | None:
     """A file system in memory with room for the servers, if there is one.
 

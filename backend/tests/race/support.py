@@ -1,30 +1,32 @@
 """A real server in a process of its own, and many accounts that call it at once."""
 
 import asyncio
+import multiprocessing
 import os
-import signal
 import socket
-import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, time, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncpg
 import httpx
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import server, worker
 from app.auth.permissions import CUSTOMER
 from app.auth.repository import add_user
 from app.auth.role_repository import ids_named
 from app.auth.session_repository import open_session
 from app.auth.tokens import Claims, TokenSigner
 from app.config import Settings
-from app.core.migrations import BACKEND
 from app.database import Database
 from tests.business import WEEKDAYS, Caller
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
 
 APPLICATION = "app.main:create_app"
 ROUND_THE_CLOCK = {day: [("00:00", "24:00")] for day in WEEKDAYS}
@@ -39,6 +41,12 @@ def client_of(url: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url, timeout=60, verify=False)  # noqa: S501 - no TLS
 
 
+# Processes are forked from one that has imported the application already: to import it takes longer
+# than most of what they are started for.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["app.main", server.__name__, worker.__name__])
+
+
 class Server:
     """The application, to be killed and started again at the same address.
 
@@ -50,42 +58,75 @@ class Server:
         self._settings = settings
         self._factory = factory
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkServerProcess | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> "ForkServerProcess":
         assert self._process is not None, "not started"
         return self._process
 
     def start(self) -> None:
-        fd = self._socket.fileno()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "app.server", self._factory, "--fd", str(fd)],
-            cwd=BACKEND,
-            env=os.environ | environment(self._settings),
-            pass_fds=[fd],
-        )
+        given = os.environ | environment(self._settings)
+        self._process = _FORKS.Process(target=_serve, args=(given, self._factory, self._socket))
+        self._process.start()
 
     def client(self) -> httpx.AsyncClient:
         return client_of(self.url)
 
     async def died(self) -> int:
         """Wait for the end of the process; minus the signal that ended it."""
-        return await asyncio.to_thread(self.process.wait)
+        await asyncio.to_thread(self.process.join)
+        assert self.process.exitcode is not None
+        return self.process.exitcode
 
     async def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
+        self.process.kill()
         await self.died()
 
     async def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self._process.is_alive():
             self._process.terminate()
             await self.died()
         self._socket.close()
+
+
+class Worker:
+    """`python -m app.worker`, to be killed and started again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process: ForkServerProcess | None = None
+
+    def start(self) -> None:
+        given = os.environ | environment(self._settings)
+        self._process = _FORKS.Process(target=_work, args=(given,))
+        self._process.start()
+
+    async def kill(self) -> None:
+        assert self._process is not None, "not started"
+        self._process.kill()
+        await asyncio.to_thread(self._process.join)
+
+
+def _serve(given: Mapping[str, str], factory: str, listening: socket.socket) -> None:
+    _become(given, factory, "--fd", str(listening.fileno()))
+    server.main()
+
+
+def _work(given: Mapping[str, str]) -> None:
+    _become(given)
+    worker.main()
+
+
+def _become(given: Mapping[str, str], *arguments: str) -> None:
+    """A process with this environment and these arguments."""
+    os.environ.clear()
+    os.environ.update(given)
+    sys.argv[1:] = arguments
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -10,8 +10,6 @@ import json
 import os
 import random
 import re
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -24,10 +22,9 @@ import httpx
 import pytest
 
 from app.config import Settings
-from app.core.migrations import BACKEND
 from tests.business import Business, Caller, ok
 from tests.mailbox import Mailbox
-from tests.race.support import ROUND_THE_CLOCK, Server, customers, environment, next_monday
+from tests.race.support import ROUND_THE_CLOCK, Server, Worker, customers, next_monday
 from tests.race.test_kill_nine import CRASHING
 from tests.receiver import Receiver, receiving
 
@@ -64,22 +61,6 @@ async def server(settings: Settings) -> AsyncIterator[Server]:
     server.start()
     yield server
     await server.stop()
-
-
-class Worker:
-    def __init__(self, settings: Settings) -> None:
-        self._environment = environment(settings)
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "app.worker"], cwd=BACKEND, env=os.environ | self._environment
-        )
-
-    async def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        await asyncio.to_thread(self._process.wait)
 
 
 @dataclass

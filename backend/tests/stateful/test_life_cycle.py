@@ -490,7 +490,7 @@ def test_whatever_is_done_in_whatever_order_the_model_says_the_same(
             run_state_machine_as_test(
                 LifeCycle,
                 settings=settings(
-                    max_examples=40,
+                    max_examples=25,
                     stateful_step_count=30,
                     deadline=None,
                     suppress_health_check=list(HealthCheck),

@@ -148,7 +148,7 @@ def questions(draw: st.DrawFn, max_minutes: int = 2160) -> Question:
     )
 
 
-@examples(200)
+@examples(100)
 @given(questions(max_minutes=720))
 def test_agrees_with_the_oracle_on_every_minute(question: Question) -> None:
     first_day = to_datetime(question.start).date()
@@ -236,7 +236,7 @@ def test_a_day_or_week_is_full_once_enough_begins_in_it(
         assert any(begin <= start < end for begin, end in full) == is_full
 
 
-@examples(200)
+@examples(100)
 @given(questions(), st.integers(0, 2160))
 def test_a_range_may_be_asked_in_parts(question: Question, length: int) -> None:
     middle = min(question.start + length, question.end)
@@ -244,14 +244,14 @@ def test_a_range_may_be_asked_in_parts(question: Question, length: int) -> None:
     assert question.free_slots() == parts[0].free_slots() + parts[1].free_slots()
 
 
-@examples(200)
+@examples(100)
 @given(questions())
 def test_busy_time_removes_slots_and_never_moves_them(question: Question) -> None:
     idle = replace(question, busy=[], time_off=[])
     assert set(question.free_slots()) <= set(idle.free_slots())
 
 
-@examples(300)
+@examples(150)
 @given(questions(max_minutes=5000), st.data())
 def test_answers_stay_the_same_while_fresh(question: Question, data: st.DataObject) -> None:
     zone, day = data.draw(zones_and_days())
@@ -274,7 +274,7 @@ def test_answers_stay_the_same_while_fresh(question: Question, data: st.DataObje
     assert [replace(member, now=later).free_slots() for member in team] == answer
 
 
-@examples(200)
+@examples(100)
 @given(questions(max_minutes=5000))
 def test_freshness_is_never_in_the_past(question: Question) -> None:
     moment = fresh_until(
@@ -283,7 +283,7 @@ def test_freshness_is_never_in_the_past(question: Question) -> None:
     assert moment is None or moment * 60 >= question.now
 
 
-@examples(200)
+@examples(100)
 @given(st.lists(st.sets(st.integers(0, 30)).map(sorted), max_size=5))
 def test_merged_providers_are_those_free_at_each_start(per_provider: list[list[int]]) -> None:
     assert merge_providers(per_provider) == [
@@ -292,7 +292,7 @@ def test_merged_providers_are_those_free_at_each_start(per_provider: list[list[i
     ]
 
 
-@examples(200)
+@examples(100)
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(sorted).map(tuple)))
 def test_normalised_intervals_hold_the_same_minutes_apart(drawn: list[Interval]) -> None:
     result = normalise(drawn)
