@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         processes = {"WEB_CONCURRENCY": str(options.processes)}  # uvicorn's own variable
         with (
-            running_server(BCRYPT_ROUNDS="10", **processes) as server,
+            running_server(BCRYPT_ROUNDS="10", JOBS_IN_PROCESS="false", **processes) as server,
             temporary_folder() as folder,
         ):
             port = free_port()
